@@ -3,13 +3,20 @@
 //! Nothing here touches a socket, a file or a clock: bytes and times come in, bytes and decisions
 //! come out. `FORMAT.md` is the authority for the sensor's wire.
 
+pub mod batch;
 pub mod decoder;
 pub mod header;
 pub mod keys;
 pub mod limits;
 pub mod message;
+pub mod position;
 pub mod profile;
 pub mod quality;
+pub mod ranges;
 pub mod reading;
+pub mod report;
 pub mod sealed;
+pub mod stage;
+pub mod text;
 pub mod time;
+pub mod topic;
