@@ -1,1 +1,12 @@
-//! vigia-kit
+//! What every role needs: its site, its secrets, its place on the bus, its end.
+
+pub mod bus;
+pub mod clock;
+pub mod config;
+pub mod limits;
+pub mod private;
+pub mod sensors;
+pub mod shutdown;
+pub mod site;
+pub mod stage;
+pub mod telemetry;

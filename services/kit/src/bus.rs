@@ -1,0 +1,293 @@
+//! The bus as a role sees it: an in-order consumer with manual acknowledgements, and a producer that
+//! knows what the broker has taken.
+//!
+//! Neither hides a lost connection. Whoever loses one drops both and starts over from its last
+//! acknowledgement: the broker delivers the rest again, and positions make the repetition harmless.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rumqttc::{
+    AsyncClient, ConnectReturnCode, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS,
+    SubscribeReasonCode,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use vigia_protocol::limits::MAX_PAYLOAD_BYTES;
+
+use crate::limits::{
+    BUS_REQUESTS, CONNECT_WITHIN, IN_FLIGHT_MESSAGES, KEEP_ALIVE, RECEIVED_MESSAGES,
+};
+use crate::site::Password;
+
+/// How a role reaches the bus.
+#[derive(Debug, Clone)]
+pub struct BusLogin {
+    /// `host:port`.
+    pub address: String,
+    /// The MQTT user, and the stem of its client ids.
+    pub user: String,
+    /// Its password.
+    pub password: Password,
+}
+
+/// The bus could not be reached, or was lost.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The address is no `host:port`.
+    #[error("{0:?} is not an address: expected HOST:PORT")]
+    Address(String),
+    /// No connection, no login, or no subscription within the time allowed.
+    #[error("cannot reach the bus: {0}")]
+    Unreachable(String),
+    /// The connection is gone.
+    #[error("the bus is gone")]
+    Gone,
+}
+
+impl BusLogin {
+    fn options(&self, purpose: &str, clean: bool) -> Result<MqttOptions, BusError> {
+        let bad = || BusError::Address(self.address.clone());
+        let (host, port) = self.address.rsplit_once(':').ok_or_else(bad)?;
+        let port = port.parse().map_err(|_| bad())?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let mut options = MqttOptions::new(format!("{}-{purpose}", self.user), host, port);
+        options
+            .set_credentials(self.user.clone(), self.password.0.clone())
+            .set_keep_alive(KEEP_ALIVE)
+            .set_clean_session(clean)
+            .set_max_packet_size(2 * MAX_PAYLOAD_BYTES, 2 * MAX_PAYLOAD_BYTES)
+            .set_inflight(IN_FLIGHT_MESSAGES);
+        Ok(options)
+    }
+}
+
+async fn connect(
+    login: &BusLogin,
+    options: MqttOptions,
+) -> Result<(AsyncClient, EventLoop), BusError> {
+    let (client, mut events) = AsyncClient::new(options, BUS_REQUESTS);
+    let mut network = rumqttc::NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(CONNECT_WITHIN.as_secs());
+    events.set_network_options(network);
+    let accepted = timeout(CONNECT_WITHIN, async {
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(answer))) => {
+                    return match answer.code {
+                        ConnectReturnCode::Success => Ok(()),
+                        code => Err(format!("{} was refused: {code:?}", login.user)),
+                    };
+                }
+                Ok(_) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    })
+    .await;
+    match accepted {
+        Ok(Ok(())) => Ok((client, events)),
+        Ok(Err(problem)) => Err(BusError::Unreachable(problem)),
+        Err(_) => Err(BusError::Unreachable(format!("no answer from {}", login.address))),
+    }
+}
+
+/// Ends its task when dropped; the connection closes with it.
+#[derive(Debug)]
+struct Loop(JoinHandle<()>);
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A message that waits for its acknowledgement.
+#[derive(Debug)]
+pub struct Delivery(Publish);
+
+impl Delivery {
+    /// Its topic.
+    pub fn topic(&self) -> &str {
+        &self.0.topic
+    }
+
+    /// Its payload.
+    pub fn payload(&self) -> &Bytes {
+        &self.0.payload
+    }
+}
+
+/// A persistent subscription, QoS 1.
+#[derive(Debug)]
+pub struct Consumer {
+    client: AsyncClient,
+    received: mpsc::Receiver<Publish>,
+    _loop: Loop,
+}
+
+impl Consumer {
+    /// Connects as `USER-PURPOSE`, resumes its session, and subscribes.
+    ///
+    /// # Errors
+    /// If that does not succeed within the time allowed.
+    pub async fn connect(
+        login: &BusLogin,
+        purpose: &str,
+        filters: &[String],
+    ) -> Result<Self, BusError> {
+        let mut options = login.options(purpose, false)?;
+        options.set_manual_acks(true);
+        let (client, mut events) = connect(login, options).await?;
+        let (sender, received) = mpsc::channel(RECEIVED_MESSAGES);
+        let (ready, is_ready) = watch::channel(false);
+        // Subscribed again at every connection: a restarted broker has forgotten.
+        for filter in filters {
+            client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|_| BusError::Gone)?;
+        }
+        let expected = filters.len();
+        let task = tokio::spawn(async move {
+            let mut granted = 0;
+            loop {
+                match events.poll().await {
+                    Ok(Event::Incoming(Packet::Publish(publish))) => {
+                        if sender.send(publish).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(Event::Incoming(Packet::SubAck(answer))) => {
+                        if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
+                            tracing::error!("the broker refused a subscription");
+                            return;
+                        }
+                        granted += 1;
+                        if granted == expected {
+                            ready.send_replace(true);
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(%error, "consumer lost its connection");
+                        return;
+                    }
+                }
+            }
+        });
+        let consumer = Self { client, received, _loop: Loop(task) };
+        let mut is_ready = is_ready;
+        match timeout(CONNECT_WITHIN, is_ready.wait_for(|ready| *ready)).await {
+            Ok(Ok(_)) => Ok(consumer),
+            _ => Err(BusError::Unreachable(format!("no subscription to {filters:?}"))),
+        }
+    }
+
+    /// The next message, in order.
+    ///
+    /// # Errors
+    /// When the connection is gone. Cancelling the wait loses nothing.
+    pub async fn receive(&mut self) -> Result<Delivery, BusError> {
+        self.received.recv().await.map(Delivery).ok_or(BusError::Gone)
+    }
+
+    /// A message that is already there.
+    pub fn try_receive(&mut self) -> Option<Delivery> {
+        self.received.try_recv().ok().map(Delivery)
+    }
+
+    /// Acknowledges: its effect is durable. Must be called in the order of delivery.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn acknowledge(&self, delivery: &Delivery) -> Result<(), BusError> {
+        self.client.ack(&delivery.0).await.map_err(|_| BusError::Gone)
+    }
+}
+
+/// Publishes with QoS 1, in order.
+#[derive(Debug)]
+pub struct Producer {
+    client: AsyncClient,
+    sent: u64,
+    settled: watch::Receiver<u64>,
+    _loop: Loop,
+}
+
+impl Producer {
+    /// Connects as `USER-PURPOSE` with a clean session.
+    ///
+    /// # Errors
+    /// If that does not succeed within the time allowed.
+    pub async fn connect(login: &BusLogin, purpose: &str) -> Result<Self, BusError> {
+        let (client, mut events) = connect(login, login.options(purpose, true)?).await?;
+        let (settled_sender, settled) = watch::channel(0);
+        let task = tokio::spawn(async move {
+            let mut waiting: VecDeque<(u16, bool)> = VecDeque::new();
+            let mut count = 0;
+            loop {
+                match events.poll().await {
+                    Ok(Event::Outgoing(Outgoing::Publish(id))) if id != 0 => {
+                        waiting.push_back((id, false));
+                    }
+                    Ok(Event::Incoming(Packet::PubAck(answer))) => {
+                        if let Some(entry) =
+                            waiting.iter_mut().find(|(id, done)| *id == answer.pkid && !done)
+                        {
+                            entry.1 = true;
+                        }
+                        while waiting.front().is_some_and(|(_, done)| *done) {
+                            waiting.pop_front();
+                            count += 1;
+                        }
+                        settled_sender.send_replace(count);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(%error, "producer lost its connection");
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Self { client, sent: 0, settled, _loop: Loop(task) })
+    }
+
+    /// Hands a message over and returns its number, counted from 1 per connection. Returning means
+    /// queued, nothing more; [`Producer::settled`] tells when the broker has it.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<u64, BusError> {
+        self.client
+            .publish(topic, QoS::AtLeastOnce, false, payload)
+            .await
+            .map_err(|_| BusError::Gone)?;
+        self.sent += 1;
+        Ok(self.sent)
+    }
+
+    /// Publishes with QoS 0: for people, outside the acknowledged chain. Dropped if the queue is full.
+    pub fn publish_lossy(&self, topic: &str, retain: bool, payload: Vec<u8>) {
+        let _ = self.client.try_publish(topic, QoS::AtMostOnce, retain, payload);
+    }
+
+    /// The number of the last message that was handed over.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many messages, counted from the first without a hole, the broker has acknowledged.
+    pub fn settled(&self) -> u64 {
+        *self.settled.borrow()
+    }
+
+    /// Waits until [`Producer::settled`] has changed since it was last asked.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn settling(&mut self) -> Result<u64, BusError> {
+        self.settled.changed().await.map_err(|_| BusError::Gone)?;
+        Ok(*self.settled.borrow_and_update())
+    }
+}

@@ -1,0 +1,293 @@
+//! `vigia.toml`: one file, one section per role, unknown keys refused.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer};
+use vigia_protocol::header::SensorId;
+use vigia_protocol::profile::{Profile, Profiles, Quantity};
+use vigia_protocol::topic::NodeName;
+
+/// A configuration that cannot be used. One sentence; the process exits with 64 (EX_USAGE).
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The broker node's name, a label in topics.
+    #[serde(deserialize_with = "node_name")]
+    pub node: NodeName,
+    /// Ingress, journal and embedded broker.
+    #[serde(default)]
+    pub broker: Broker,
+    /// Where the roles find the bus; by default the broker's own address.
+    #[serde(default)]
+    pub mqtt: Mqtt,
+    /// Persistence and the API.
+    #[serde(default)]
+    pub store: Store,
+    /// Alarms.
+    #[serde(default)]
+    pub alert: Alert,
+    /// Profiles besides `climate`.
+    #[serde(default)]
+    profiles: BTreeMap<String, ProfileSection>,
+    /// What drills may do here.
+    #[serde(default)]
+    pub drills: Drills,
+}
+
+/// `[broker]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Broker {
+    /// Where sensors connect.
+    #[serde(deserialize_with = "address")]
+    pub sensors: SocketAddr,
+    /// Where MQTT clients connect.
+    #[serde(deserialize_with = "address")]
+    pub mqtt: SocketAddr,
+    /// Bytes of journal rows, unstored and kept, in MiB.
+    #[serde(deserialize_with = "mebibytes")]
+    pub journal_mib: u64,
+    /// How long stored rows stay in the journal, so that a restored store is filled again.
+    #[serde(deserialize_with = "hours")]
+    pub keep_hours: u32,
+    /// Free space below which the disk counts as nearly full, in MiB.
+    pub disk_reserve_mib: u64,
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self {
+            sensors: SocketAddr::from(([127, 0, 0, 1], 7700)),
+            mqtt: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            journal_mib: 1024,
+            keep_hours: 24,
+            disk_reserve_mib: 256,
+        }
+    }
+}
+
+/// `[mqtt]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mqtt {
+    /// `host:port` of the bus.
+    pub address: Option<String>,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Where the API listens.
+    #[serde(deserialize_with = "address")]
+    pub api: SocketAddr,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { api: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+    }
+}
+
+/// `[alert]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alert {
+    /// Base URL of the store's API; by default the store's own address.
+    pub api: Option<String>,
+    /// Limits to watch.
+    pub limits: Vec<Limit>,
+}
+
+/// `[[alert.limits]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Its name, a level of MQTT topics.
+    pub name: String,
+    /// One sensor; all if absent.
+    pub sensor: Option<SensorId>,
+    /// Which quantity.
+    pub quantity: String,
+    /// Raised above this.
+    pub high: Option<f64>,
+    /// Raised below this.
+    pub low: Option<f64>,
+    /// How far a value must come back before the alarm ends.
+    #[serde(default)]
+    pub hysteresis: f64,
+}
+
+/// `[profiles.NAME]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProfileSection {
+    quantities: Vec<Quantity>,
+}
+
+/// `[drills]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drills {
+    /// Whether drills may break things on this site.
+    pub allowed: bool,
+    /// What journal and store do with writes that are not synced yet.
+    pub unsynced: Unsynced,
+    /// A deliberate defect, to see the oracle find it. Needs a build with the `sabotage` feature.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// What happens to writes that are not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unsynced {
+    /// The operating system has them; they survive the process, not the machine.
+    #[default]
+    Kernel,
+    /// The process holds them back until the sync, so that killing it is like a power cut.
+    Process,
+}
+
+/// The negative controls: each breaks the promise in one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sabotage {
+    /// The journal acknowledges before its sync.
+    AckBeforeFsync,
+    /// A PUBACK frees the journal.
+    TrimOnPuback,
+    /// The store forgets one reading of 1,000.
+    DropOne,
+    /// The store keeps one reading of 1,000 twice.
+    StoreTwice,
+}
+
+impl Config {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// One sentence that names the key, the value and what is allowed.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError(format!(
+                "cannot read {}: {error}; 'vigia init DIR' makes a site",
+                path.display()
+            ))
+        })?;
+        Self::parse(&text).map_err(|error| ConfigError(format!("{}, {error}", path.display())))
+    }
+
+    /// Reads and checks the text of the file.
+    ///
+    /// # Errors
+    /// As [`Config::load`], without the file's name.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start).min(text.len());
+            let number = text[..at].matches('\n').count() + 1;
+            let line = text.lines().nth(number - 1).unwrap_or("").trim();
+            ConfigError(format!("line {number}, {line:?}: {}", error.message().replace('\n', "; ")))
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.profiles()?;
+        if cfg!(not(feature = "sabotage")) && self.drills.sabotage.is_some() {
+            return Err(ConfigError(
+                "drills.sabotage is set, but this program is built without the feature \"sabotage\""
+                    .to_owned(),
+            ));
+        }
+        for limit in &self.alert.limits {
+            let bad = |what: String| ConfigError(format!("alert.limits {:?}: {what}", limit.name));
+            if NodeName::new(&limit.name).is_none() {
+                return Err(bad("name must be 1 to 32 of a-z, 0-9 and -".to_owned()));
+            }
+            if limit.high.is_none() && limit.low.is_none() {
+                return Err(bad("expected high, low or both".to_owned()));
+            }
+            if !(limit.hysteresis >= 0.0 && limit.hysteresis.is_finite()) {
+                return Err(bad(format!(
+                    "hysteresis = {}, expected a number not below 0",
+                    limit.hysteresis
+                )));
+            }
+            if let (Some(low), Some(high)) = (limit.low, limit.high)
+                && low >= high
+            {
+                return Err(bad(format!("low = {low} is not below high = {high}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// All profiles of the site.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn profiles(&self) -> Result<Profiles, ConfigError> {
+        let mut profiles = Profiles::default();
+        for (name, section) in &self.profiles {
+            let profile = Profile::new(name, section.quantities.clone())
+                .map_err(|error| ConfigError(error.to_string()))?;
+            profiles.insert(profile);
+        }
+        Ok(profiles)
+    }
+
+    /// `host:port` where the roles find the bus.
+    pub fn bus_address(&self) -> String {
+        self.mqtt.address.clone().unwrap_or_else(|| self.broker.mqtt.to_string())
+    }
+
+    /// Base URL of the store's API.
+    pub fn api_url(&self) -> String {
+        self.alert.api.clone().unwrap_or_else(|| format!("http://{}", self.store.api))
+    }
+}
+
+fn node_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NodeName, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    NodeName::new(&text).ok_or_else(|| {
+        serde::de::Error::custom(format!("{text:?} is not a node name: 1 to 32 of a-z, 0-9 and -"))
+    })
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format!(
+            "{text:?} is not an address to listen on: expected IP:PORT, such as 127.0.0.1:7700"
+        ))
+    })
+}
+
+fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    within(deserializer, 16, 1 << 20, "MiB")
+}
+
+fn hours<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    within(deserializer, 0, 24 * 365, "hours").map(|hours| hours as u32)
+}
+
+fn within<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    least: u64,
+    most: u64,
+    unit: &str,
+) -> Result<u64, D::Error> {
+    let value = u64::deserialize(deserializer)?;
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(serde::de::Error::custom(format!("{value} is out of bounds: {least} to {most} {unit}")))
+}

@@ -1,0 +1,17 @@
+//! Bounds of what every role does on the bus.
+
+use std::time::Duration;
+
+/// Unacknowledged messages on one connection; rumqttd allows 100 each way.
+pub const IN_FLIGHT_MESSAGES: u16 = 90;
+/// Received messages waiting for their stage.
+pub const RECEIVED_MESSAGES: usize = 128;
+/// Requests waiting for rumqttc's loop.
+pub const BUS_REQUESTS: usize = 256;
+/// MQTT keep-alive.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Time to connect, log in and subscribe.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// First and longest pause between attempts to reach the bus.
+pub const RECONNECT_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_secs(2));
