@@ -5,12 +5,16 @@
 
 pub mod batch;
 pub mod decoder;
+pub mod device;
 pub mod header;
+pub mod held;
+pub mod ingress;
 pub mod keys;
 pub mod limits;
 pub mod message;
 pub mod position;
 pub mod profile;
+pub mod publisher;
 pub mod quality;
 pub mod ranges;
 pub mod reading;

@@ -51,6 +51,8 @@ pub struct Cut {
     pub place: Place,
     /// How many.
     pub count: u16,
+    /// Whether it is a GAP.
+    pub gap: bool,
     /// The generation of the key that sealed it.
     pub epoch: u16,
     /// What made the nonce.
