@@ -1,1 +1,105 @@
-//! vigia-broker
+//! The broker role: sensors in, journal, publisher, embedded MQTT broker.
+
+pub mod bus;
+pub mod ingress;
+pub mod journal;
+pub mod limits;
+mod publisher;
+#[cfg(feature = "sabotage")]
+mod sabotage;
+mod watchdog;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use vigia_disk::{Opening, Unsynced};
+use vigia_kit::bus::BusLogin;
+use vigia_kit::clock;
+use vigia_kit::config::Unsynced as Mode;
+use vigia_kit::shutdown::Shutdown;
+use vigia_kit::site::{Role, Site};
+use vigia_protocol::topic::Arrow;
+
+use crate::ingress::Online;
+use crate::journal::{Bounds, Opened, Terms};
+
+/// Runs the role until the end.
+///
+/// # Errors
+/// A configuration that cannot be used, an address that cannot be bound, a journal that cannot be
+/// opened, an MQTT broker that stopped.
+pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
+    let _lock = site.lock("broker")?;
+    let secrets = site.secrets(Role::Broker)?;
+    let config = &site.config.broker;
+    let node = site.config.node.clone();
+    let directory = site.data_dir(Role::Broker)?;
+    let listener = TcpListener::bind(config.sensors)
+        .await
+        .with_context(|| format!("cannot listen for sensors on {}", config.sensors))?;
+    // rumqttd binds in a task of its own; here its error has a name.
+    drop(
+        TcpListener::bind(config.mqtt)
+            .await
+            .with_context(|| format!("cannot listen for MQTT on {}", config.mqtt))?,
+    );
+
+    let opening = Opening {
+        cache_bytes: limits::JOURNAL_CACHE_BYTES,
+        unsynced: match site.config.drills.unsynced {
+            Mode::Kernel => Unsynced::Kernel,
+            Mode::Process => Unsynced::Process,
+        },
+    };
+    let bounds = Bounds { bytes: config.journal_mib << 20, keep_hours: config.keep_hours };
+    let random = [u64::from_le_bytes(clock::random()), u64::from_le_bytes(clock::random())];
+    let path = directory.join("journal.redb");
+    let opened = Opened::open(&path, opening, bounds, clock::now(), random)?;
+    tracing::info!(log = %opened.current().id, logs = opened.held().len(), "journal open");
+    let disk = opened.disk();
+    let terms = Terms {
+        key: secrets.arrow(Arrow::Raw).clone(),
+        topic: Arrow::Raw.topic(&node),
+        disk_reserve: config.disk_reserve_mib << 20,
+        directory,
+        sabotage: site.config.drills.sabotage,
+    };
+    let (journal, writer) = journal::spawn(opened, terms)?;
+
+    let login = BusLogin {
+        address: site.config.bus_address(),
+        user: Role::Broker.name().to_owned(),
+        password: secrets.password.clone(),
+    };
+    let online = Online::default();
+    site.publish_addresses(&[("sensor", listener.local_addr()?), ("mqtt", config.mqtt)])?;
+    tracing::info!(sensors = %listener.local_addr()?, mqtt = %config.mqtt, "serving");
+    let publisher = publisher::Surroundings {
+        login: login.clone(),
+        node: node.clone(),
+        journal: journal.clone(),
+        disk,
+        raw: secrets.arrow(Arrow::Raw).clone(),
+        stored: secrets.arrow(Arrow::Stored).clone(),
+        reports: secrets.arrow(Arrow::Journal).clone(),
+        online: online.clone(),
+        #[cfg(feature = "sabotage")]
+        believes_pubacks: site.config.drills.sabotage
+            == Some(vigia_kit::config::Sabotage::TrimOnPuback),
+    };
+    let mqtt = config.mqtt;
+    let users = secrets.users.clone();
+    let site = Arc::new(site);
+    let mut end = shutdown.clone();
+    let served = tokio::select! {
+        () = end.ended() => Ok(()),
+        stopped = bus::serve(mqtt, &users) => stopped.context("MQTT"),
+        () = watchdog::watch(login, node, shutdown.clone()) => Ok(()),
+        () = publisher::run(publisher, shutdown.clone()) => Ok(()),
+        () = ingress::serve(listener, site, journal, online, shutdown.clone()) => Ok(()),
+    };
+    // The sessions end by the same switch and drop their way to the writer; it commits what it has.
+    tokio::task::spawn_blocking(move || writer.join()).await.ok();
+    served
+}

@@ -3,6 +3,8 @@
 //! Limits that belong to one process only (connections, queues, caches) stand in that process's own
 //! `limits.rs`.
 
+use crate::header::{READING_HEAD_BYTES, SEALED_OVERHEAD};
+
 /// Bytes of the header in front of every frame.
 pub const HEADER_BYTES: usize = 24;
 /// The shortest frame there is (PING).
@@ -58,11 +60,12 @@ pub const MAX_LOGS_PER_MARKER: usize = 64;
 /// Upper bound for the text lines that a frame of `frame_bytes` with `readings` readings becomes,
 /// whether it is understood or goes to quarantine as hexadecimal.
 pub const fn text_bound(frame_bytes: usize, readings: u16) -> usize {
-    let per_reading = 224;
-    let per_value = MAX_NAME_BYTES + 40;
-    let values = frame_bytes / 4;
-    let understood = readings as usize * per_reading + values * per_value;
-    let quarantined = 512 + 2 * frame_bytes;
+    let readings = readings as usize;
+    // A value of four bytes: its name, quotes, colon and comma, its digits, its status.
+    let per_value = MAX_NAME_BYTES + 4 + 16 + 6;
+    let values = frame_bytes.saturating_sub(SEALED_OVERHEAD + READING_HEAD_BYTES * readings) / 4;
+    let understood = readings * 240 + values * per_value;
+    let quarantined = 192 + 2 * frame_bytes;
     if understood > quarantined { understood } else { quarantined }
 }
 

@@ -1,1 +1,148 @@
-//! vigia-transform
+//! The transform role: turns verified readings into UTF-8 text, and shows people each sensor's newest.
+//! Stateless: what it remembers serves only what it shows.
+
+mod newest;
+mod profiles;
+
+use vigia_kit::bus::BusLogin;
+use vigia_kit::shutdown::Shutdown;
+use vigia_kit::site::{Role, Site};
+use vigia_kit::stage::{self, Stage};
+use vigia_protocol::batch::{
+    BatchHead, Content, Message, QuarantineReason, VerifiedFrame, VerifiedFrames, decode_borrowed,
+};
+use vigia_protocol::header::Place;
+use vigia_protocol::reading::Reading;
+use vigia_protocol::stage::StageKey;
+use vigia_protocol::text::TextWriter;
+use vigia_protocol::topic::{self, Arrow, NodeName};
+
+use crate::newest::Newest;
+use crate::profiles::SensorProfiles;
+
+/// Runs the role until the end.
+///
+/// # Errors
+/// Secrets or profiles that cannot be used.
+pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
+    let _lock = site.lock("transform")?;
+    let secrets = site.secrets(Role::Transform)?;
+    let login = BusLogin {
+        address: site.config.bus_address(),
+        user: Role::Transform.name().to_owned(),
+        password: secrets.password.clone(),
+    };
+    let mut transform = Transform {
+        verified: secrets.arrow(Arrow::Verified).clone(),
+        text: secrets.arrow(Arrow::Text).clone(),
+        profiles: SensorProfiles::new(site)?,
+        newest: Newest::default(),
+        aside: Vec::new(),
+    };
+    stage::run(login, Arrow::Verified, Arrow::Text, &mut transform, shutdown).await;
+    Ok(())
+}
+
+struct Transform {
+    verified: StageKey,
+    text: StageKey,
+    profiles: SensorProfiles,
+    newest: Newest,
+    aside: Vec<(String, Vec<u8>)>,
+}
+
+impl Stage for Transform {
+    fn process(&mut self, node: &NodeName, topic: &str, payload: &[u8]) -> Option<Vec<u8>> {
+        let unsealed = self
+            .verified
+            .open(topic, payload)
+            .inspect_err(|error| tracing::warn!(%error, topic, "not verify's message; dropped"))
+            .ok()?;
+        let message: Message<VerifiedFrames<'_>> = decode_borrowed(unsealed)
+            .inspect_err(|error| tracing::error!(%error, topic, "sealed, but not understood"))
+            .ok()?;
+        let text = match message {
+            Message::Marker(marker) => TextWriter::marker(&marker),
+            Message::Batch(head, frames) => self.batch(node, &head, &frames),
+        };
+        Some(text.seal(&self.text, &Arrow::Text.topic(node)))
+    }
+
+    fn aside(&mut self) -> Vec<(String, Vec<u8>)> {
+        std::mem::take(&mut self.aside)
+    }
+}
+
+impl Transform {
+    fn batch(
+        &mut self,
+        node: &NodeName,
+        head: &BatchHead,
+        frames: &[VerifiedFrame<'_>],
+    ) -> TextWriter {
+        let profiles = self.profiles.of(frames.iter().map(|frame| frame.sensor));
+        let mut text = TextWriter::batch(head, profiles.values().map(AsRef::as_ref));
+        for frame in frames {
+            let whose = (frame.sensor, frame.place);
+            match &frame.content {
+                Content::Gap(reason) => {
+                    text.gap(frame.sensor, frame.place, frame.count, frame.received, *reason);
+                }
+                Content::Refused(reason, bytes) => {
+                    text.quarantine(whose, frame.count, frame.received, *reason, bytes);
+                    self.tell_quarantine(node, frame, *reason);
+                }
+                Content::Readings(bytes) => {
+                    let profile = profiles.get(&frame.sensor);
+                    let readings = profile.and_then(|profile| {
+                        let each = bytes.0.len() / usize::from(frame.count.max(1));
+                        bytes
+                            .0
+                            .chunks(each.max(1))
+                            .map(|bytes| Reading::decode(profile, bytes))
+                            .collect::<Option<Vec<Reading>>>()
+                    });
+                    let (Some(profile), Some(readings)) = (profile, readings) else {
+                        // Verify knew the profile; it was changed in between.
+                        let reason = QuarantineReason::UnknownProfile;
+                        text.quarantine(whose, frame.count, frame.received, reason, &bytes.0);
+                        self.tell_quarantine(node, frame, reason);
+                        continue;
+                    };
+                    for (index, reading) in readings.iter().enumerate() {
+                        let seq = frame.place.seq + index as u64;
+                        let place = Place { stream: frame.place.stream, seq };
+                        let count = (index == 0).then_some(frame.count);
+                        text.reading((frame.sensor, place), frame.received, count, profile, reading);
+                    }
+                    if let Some(last) = readings.last() {
+                        let seq = frame.place.seq + readings.len() as u64 - 1;
+                        let place = Place { stream: frame.place.stream, seq };
+                        let shown =
+                            self.newest.show(frame.sensor, place, frame.received, profile, last);
+                        self.aside.extend(shown.map(|json| (topic::sensor(frame.sensor), json)));
+                    }
+                }
+            }
+        }
+        text
+    }
+
+    fn tell_quarantine(
+        &mut self,
+        node: &NodeName,
+        frame: &VerifiedFrame<'_>,
+        reason: QuarantineReason,
+    ) {
+        let json = format!(
+            r#"{{"reason":"{}","sensor":{},"stream":{},"seq":{},"count":{},"received":"{}"}}"#,
+            reason.word(),
+            frame.sensor,
+            frame.place.stream,
+            frame.place.seq,
+            frame.count,
+            frame.received
+        );
+        self.aside.push((topic::quarantine(node), json.into_bytes()));
+    }
+}

@@ -1,1 +1,112 @@
-//! vigia-verify
+//! The verify role: opens each frame's box and checks its signature. Stateless but for a cache of keys.
+
+mod keys;
+
+use std::borrow::Cow;
+
+use vigia_kit::bus::BusLogin;
+use vigia_kit::shutdown::Shutdown;
+use vigia_kit::site::{Role, Site};
+use vigia_kit::stage::{self, Stage};
+use vigia_protocol::batch::{
+    Bytes, Content, Message, QuarantineReason, RawFrame, RawFrames, VerifiedFrame, VerifiedFrames,
+    decode_borrowed, encode,
+};
+use vigia_protocol::decoder::Frame;
+use vigia_protocol::header::{Place, SensorId, WireError};
+use vigia_protocol::sealed::{Opened, open};
+use vigia_protocol::stage::StageKey;
+use vigia_protocol::topic::{Arrow, NodeName};
+
+use crate::keys::Keys;
+
+/// Runs the role until the end.
+///
+/// # Errors
+/// Secrets that cannot be used.
+pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
+    let _lock = site.lock("verify")?;
+    let secrets = site.secrets(Role::Verify)?;
+    let login = BusLogin {
+        address: site.config.bus_address(),
+        user: Role::Verify.name().to_owned(),
+        password: secrets.password.clone(),
+    };
+    let mut verify = Verify {
+        raw: secrets.arrow(Arrow::Raw).clone(),
+        verified: secrets.arrow(Arrow::Verified).clone(),
+        keys: Keys::new(site)?,
+    };
+    stage::run(login, Arrow::Raw, Arrow::Verified, &mut verify, shutdown).await;
+    Ok(())
+}
+
+struct Verify {
+    raw: StageKey,
+    verified: StageKey,
+    keys: Keys,
+}
+
+impl Stage for Verify {
+    fn process(&mut self, node: &NodeName, topic: &str, payload: &[u8]) -> Option<Vec<u8>> {
+        let unsealed = self
+            .raw
+            .open(topic, payload)
+            .inspect_err(|error| tracing::warn!(%error, topic, "not the broker's message; dropped"))
+            .ok()?;
+        let message: Message<RawFrames<'_>> = decode_borrowed(unsealed)
+            .inspect_err(|error| tracing::error!(%error, topic, "sealed, but not understood"))
+            .ok()?;
+        let out: Message<VerifiedFrames<'_>> = match message {
+            Message::Marker(marker) => Message::Marker(marker),
+            Message::Batch(head, frames) => {
+                Message::Batch(head, frames.iter().map(|frame| self.check(frame)).collect())
+            }
+        };
+        Some(self.verified.seal(&Arrow::Verified.topic(node), encode(&out)))
+    }
+}
+
+impl Verify {
+    fn check<'a>(&mut self, raw: &RawFrame<'a>) -> VerifiedFrame<'a> {
+        let Ok(frame) = Frame::parse(raw.bytes) else {
+            // The journal took it as a frame; so it was damaged since.
+            return VerifiedFrame {
+                sensor: SensorId(0),
+                place: Place::default(),
+                count: 0,
+                received: raw.received,
+                content: Content::Refused(QuarantineReason::Malformed, raw.bytes),
+            };
+        };
+        let content = match self.open(&frame) {
+            Ok(Opened::Readings { bytes, .. }) => Content::Readings(Bytes(Cow::Owned(bytes))),
+            Ok(Opened::Gap(reason)) => Content::Gap(reason),
+            Err(reason) => Content::Refused(reason, raw.bytes),
+        };
+        VerifiedFrame {
+            sensor: frame.header.sensor,
+            place: frame.header.place,
+            count: frame.header.count,
+            received: raw.received,
+            content,
+        }
+    }
+
+    fn open(&mut self, frame: &Frame) -> Result<Opened, QuarantineReason> {
+        let header = &frame.header;
+        let sensor =
+            self.keys.get(header.sensor, header.epoch).ok_or(QuarantineReason::UnknownKey)?;
+        let opened = open(&sensor.key, frame).map_err(|error| match error {
+            WireError::BadBox => QuarantineReason::BadBox,
+            WireError::BadMac => QuarantineReason::BadSignature,
+            _ => QuarantineReason::BadBody,
+        })?;
+        match opened {
+            Opened::Readings { each, .. } if each != sensor.reading_bytes => {
+                Err(QuarantineReason::ProfileMismatch)
+            }
+            opened => Ok(opened),
+        }
+    }
+}

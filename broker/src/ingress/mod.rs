@@ -1,0 +1,8 @@
+//! The sensor port: raw TCP in, sessions, frames to the journal, acknowledgements back.
+
+mod door;
+mod online;
+mod session;
+
+pub use door::serve;
+pub use online::Online;

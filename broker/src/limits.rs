@@ -1,0 +1,51 @@
+//! Bounds of the broker role. What the wire and the bus agree on stands in `vigia_protocol::limits`.
+
+use std::time::Duration;
+
+use vigia_protocol::limits::{BATCH_TEXT_BYTES, BUS_LOG_BYTES, MAX_PAYLOAD_BYTES, WINDOW_FRAMES};
+
+/// Connections to the sensor port in total.
+pub const SENSOR_CONNECTIONS: usize = 4096;
+/// Of those, the ones that have not shown a key; one more, and the oldest of them goes.
+pub const UNAUTHENTICATED_CONNECTIONS: usize = 256;
+/// Bytes read from a sensor at once.
+pub const READ_BYTES: usize = 8 * 1024;
+/// Time a sensor has to take what is written to it.
+pub const WRITE_WITHIN: Duration = Duration::from_secs(5);
+/// Frames per second of one sensor; as many may come at once.
+pub const FRAMES_PER_SECOND: u32 = 20_000;
+/// What a sensor over its rate, or in front of a full journal, is told to wait.
+pub const BUSY_RETRY_MS: u32 = 500;
+
+/// Requests waiting for the journal's writer. Each carries at most [`READ_BYTES`] of frames.
+pub const JOURNAL_REQUESTS: usize = 1024;
+/// Least time between two commits: a commit of one frame writes 40 KB, and flash wears.
+pub const COMMIT_SPACING: Duration = Duration::from_millis(5);
+/// Worst-case text bytes of all rows in one commit.
+pub const COMMIT_TEXT_BYTES: usize = 4 * BATCH_TEXT_BYTES;
+/// Stored rows let go in one commit.
+pub const TRIM_ROWS: usize = 64;
+/// redb's cache for the journal.
+pub const JOURNAL_CACHE_BYTES: usize = 8 << 20;
+/// Ends of batches remembered per sensor, to tell it what is stored. Beyond, they are told less finely.
+pub const PENDING_ENDS: usize = 64;
+/// Least and most time between two journal reports to the store.
+pub const REPORT_SPACING: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(1));
+/// How often the disk's free space is looked at.
+pub const DISK_CHECK: Duration = Duration::from_secs(1);
+
+/// MQTT connections to rumqttd.
+pub const BUS_CONNECTIONS: usize = 128;
+/// Segments of one of rumqttd's logs.
+pub const BUS_SEGMENTS: usize = 16;
+/// Bytes rumqttd keeps for any filter that is not the pipeline's.
+pub const OTHER_LOG_BYTES: usize = 1 << 20;
+
+/// How often the watchdog sends itself a message, and how long that may take.
+pub const WATCHDOG_EVERY: Duration = Duration::from_secs(2);
+/// Misses in a row after which the process ends itself.
+pub const WATCHDOG_MISSES: u32 = 3;
+
+const _: () = assert!(BUS_LOG_BYTES / BUS_SEGMENTS > MAX_PAYLOAD_BYTES);
+const _: () = assert!(WINDOW_FRAMES > 0 && UNAUTHENTICATED_CONNECTIONS < SENSOR_CONNECTIONS);
