@@ -8,8 +8,9 @@ namespace {
 
 // Magic "VG" as a little-endian u16.
 constexpr uint16_t kMagic = 0x4756;
-// The smallest reading: time, flags, status, one f32.
+// Time, flags, status, and one f32 to sixteen f64.
 constexpr size_t kMinReading = 16;
+constexpr size_t kMaxReading = 140;
 
 bool LengthFits(FrameType type, size_t length, size_t count) {
   switch (type) {
@@ -18,9 +19,10 @@ bool LengthFits(FrameType type, size_t length, size_t count) {
     case FrameType::kWelcome:
       return length == kWelcomeFrame;
     case FrameType::kData: {
-      if (length < kDataExtra + kMinReading * count) return false;
-      // Nothing is a multiple of no readings; that count is then named as what is wrong.
-      return count == 0 || (length - kDataExtra) % count == 0;
+      if (length < kDataExtra + kMinReading) return false;
+      if (count < 1 || count > kMaxReadings) return true;  // then it is the count that is wrong
+      const size_t readings = length - kDataExtra;
+      return readings % count == 0 && readings / count >= kMinReading && readings / count <= kMaxReading;
     }
     case FrameType::kGap:
       return length == kGapFrame;

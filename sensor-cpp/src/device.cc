@@ -1,0 +1,397 @@
+#include "device.h"
+
+#include <sodium.h>
+
+#include <algorithm>
+
+namespace vigia {
+
+namespace {
+
+constexpr int64_t kPingAfterUs = 10'000'000;
+constexpr int64_t kGiveUpAfterUs = 15'000'000;
+// An ingress that answers pings and never our frames is left too: it, or we, lost count of refusals.
+constexpr int64_t kNoProgressUs = 30'000'000;
+// Cuts are synced at most this often: the ingress commits no faster, and flash wears.
+constexpr int64_t kCutIntervalUs = 5'000;
+constexpr int64_t kDiskFullPauseUs = 1'000'000;
+// More than this is not queued for a connection that does not take it.
+constexpr size_t kMaxOutput = 256 << 10;
+
+}  // namespace
+
+Device::Device(const Identity& identity, Spool* spool, Truth* truth)
+    : identity_(identity), spool_(spool), truth_(truth), claimed_end_(spool->last_cut_end()) {}
+
+void Device::Note(Status status) {
+  if (disk_.ok() && !status.ok()) disk_ = std::move(status);
+}
+
+void Device::Take(Reading reading) {
+  if (stats_.taken == 0) reading.flags |= kFlagFirst;
+  if (!session_) reading.flags |= kFlagBacklog;
+  reading.time_us = last_time_us_ = std::max(reading.time_us, last_time_us_ + (stats_.taken > 0));
+  stats_.taken++;
+  Note(spool_->AddReading(EncodeReading(identity_.quantities, reading)));
+}
+
+// ---- the connection
+
+void Device::OnConnected(Instant now) {
+  OnDisconnected();
+  said_ = Hello{.stream = spool_->stream(), .seq = spool_->first(), .client_nonce = {}};
+  randombytes_buf(said_.client_nonce.data(), said_.client_nonce.size());
+  hello_ = EncodeHello(identity_.sensor, identity_.epoch, said_);
+  AppendHelloTag(identity_.keys.link, &hello_);
+  last_heard_us_ = unanswered_since_us_ = now.mono_us;
+  Send(hello_, now);
+}
+
+void Device::OnDisconnected() {
+  hello_.clear();
+  session_.reset();
+  decoder_ = Decoder();
+  output_.clear();
+  output_start_ = 0;
+}
+
+void Device::Consume(size_t n) {
+  output_start_ += n;
+  if (output_start_ == output_.size()) {
+    output_.clear();
+    output_start_ = 0;
+  }
+}
+
+void Device::Send(Bytes frame, Instant now) {
+  if (!Unanswered()) unanswered_since_us_ = now.mono_us;
+  if (session_) session_->out.AppendTag(&frame);
+  PutBytes(&output_, frame);
+  last_sent_us_ = now.mono_us;
+}
+
+bool Device::Unanswered() const {
+  if (hello_.empty()) return false;
+  return !session_ || session_->ping_unanswered || !session_->under_way.empty();
+}
+
+Status Device::OnBytes(ByteView bytes, Instant now) {
+  if (hello_.empty()) return Status::Peer("bytes without a connection");
+  decoder_.Feed(bytes);
+  Frame frame;
+  for (;;) {
+    switch (decoder_.Next(&frame)) {
+      case Decoder::Result::kNeedMore:
+        return Status::Ok();
+      case Decoder::Result::kBad:
+        return Status::Peer(std::string("the ingress sent an undecodable frame: ") +
+                            Word(decoder_.error()));
+      case Decoder::Result::kFrame:
+        break;
+    }
+    const Header& header = frame.header;
+    if (header.sensor != identity_.sensor || header.epoch != identity_.epoch) {
+      return Status::Peer("the ingress sent a frame for another sensor or epoch");
+    }
+    Status status;
+    if (!session_) {
+      if (header.type != FrameType::kWelcome) return Status::Peer("the ingress spoke before WELCOME");
+      status = OnWelcome(frame, now);
+    } else {
+      if (!session_->in.Verify(frame.bytes)) {
+        return Status::Peer(std::string("a frame from the ingress failed: ") + Word(FrameError::kBadTag));
+      }
+      last_heard_us_ = now.mono_us;
+      switch (header.type) {
+        case FrameType::kAck:
+          status = OnAck(ParseAck(header, frame.bytes), now);
+          break;
+        case FrameType::kBusy: {
+          const Busy busy = ParseBusy(header, frame.bytes);
+          status = OnRefused(busy.stream, busy.seq, busy.retry_ms, now);
+          break;
+        }
+        case FrameType::kRefuse: {
+          const Refuse refuse = ParseRefuse(header, frame.bytes);
+          // The other reasons say that we are built or configured differently; going back cannot help.
+          if (refuse.reason != static_cast<uint16_t>(RefuseReason::kPosition) &&
+              refuse.reason != static_cast<uint16_t>(RefuseReason::kWindow)) {
+            return Status::Peer("the ingress refused a frame for reason " + std::to_string(refuse.reason));
+          }
+          status = OnRefused(refuse.stream, refuse.seq, 0, now);
+          break;
+        }
+        case FrameType::kPing:
+          Send(EncodePong(identity_.sensor, identity_.epoch), now);
+          break;
+        case FrameType::kPong:
+          session_->ping_unanswered = false;
+          break;
+        default:
+          return Status::Peer("the ingress sent a frame only a sensor sends");
+      }
+    }
+    if (!status.ok()) return status;
+    if (!disk_.ok()) return disk_;
+  }
+}
+
+// ---- what the ingress says
+
+Status Device::OnWelcome(const Frame& frame, Instant now) {
+  if (!VerifyWelcome(identity_.keys.link, hello_, frame.bytes)) {
+    return Status::Peer(std::string("WELCOME failed: ") + Word(FrameError::kBadTag));
+  }
+  const Welcome welcome = ParseWelcome(frame.header, frame.bytes);
+  if (welcome.version != kWireVersion || welcome.window == 0) {
+    return Status::Peer("WELCOME has version " + std::to_string(welcome.version) + ", window " +
+                        std::to_string(welcome.window));
+  }
+  last_heard_us_ = now.mono_us;
+  stats_.clock_difference_us = welcome.time_us - now.wall_us;
+
+  bool known = false;
+  if (welcome.last_nonce == Nonce{}) {
+    known = welcome.stream == said_.stream && welcome.seq == said_.seq;
+  } else if (welcome.stream == spool_->stream() && welcome.seq >= said_.seq) {
+    const Cut* cut = spool_->CutEndingAt(welcome.seq);
+    known = cut != nullptr && cut->nonce == welcome.last_nonce;
+  }
+  if (!known) return OpenNewStream(welcome);
+  if (welcome.seq < spool_->first()) {
+    // Evicted, as in custody, since HELLO: the ingress has lost its journal. The next HELLO says more.
+    return Status::Peer("the ingress wants what was evicted meanwhile");
+  }
+
+  const Key key = SessionKey(identity_.keys.link, hello_, frame.bytes);
+  session_.emplace(Session{.out = LinkChannel(key, Direction::kFromSensor),
+                           .in = LinkChannel(key, Direction::kFromIngress),
+                           .window = welcome.window,
+                           .position = welcome.seq,
+                           .under_way = {}});
+  stats_.sessions++;
+  Custody(welcome.seq);
+  Stored(welcome.stored);
+  return Status::Ok();
+}
+
+Status Device::OpenNewStream(const Welcome& welcome) {
+  const uint32_t newest = std::max(welcome.stream, spool_->stream());
+  if (newest == UINT32_MAX) return Status::Peer("no stream is left to open");
+  const Status status = spool_->OpenStream(newest + 1);
+  if (!status.ok()) {
+    // Without room it waits; the next connection comes here again.
+    if (status.code() != Status::Code::kDiskFull) Note(status);
+    return status;
+  }
+  claimed_end_ = 0;
+  claimed_ack_ = 0;
+  return Status::Peer("the ingress knows another history of this sensor; stream " +
+                      std::to_string(newest + 1) + " opened");
+}
+
+// Custody grows by ACK; only a new session may find that the ingress has less than it had.
+void Device::Custody(uint64_t seq) {
+  spool_->SetCustody(seq);
+  if (seq <= claimed_ack_) return;
+  claimed_ack_ = seq;
+  Note(truth_->Ack(spool_->stream(), seq));
+}
+
+void Device::Stored(uint64_t seq) {
+  // What is stored but must be sent again, because the journal was lost, is not forgotten yet.
+  Note(spool_->Forget(std::min(seq, spool_->custody())));
+}
+
+Status Device::OnAck(const Ack& ack, Instant now) {
+  if (ack.stream != spool_->stream() || ack.seq > spool_->last_cut_end()) {
+    return Status::Peer("ACK for what was never sent");
+  }
+  stats_.clock_difference_us = ack.time_us - now.wall_us;
+  auto& under_way = session_->under_way;
+  while (!under_way.empty() && under_way.front().end <= ack.seq) under_way.pop_front();
+  session_->progress_us = now.mono_us;
+  if (ack.seq > session_->went_back_to) session_->echoes = 0;
+  session_->position = std::max(session_->position, ack.seq);
+  if (ack.seq > spool_->custody()) Custody(ack.seq);
+  Stored(ack.stored);
+  return Status::Ok();
+}
+
+// REFUSE and BUSY.
+Status Device::OnRefused(uint32_t stream, uint64_t seq, int64_t wait_ms, Instant now) {
+  if (stream != spool_->stream() || seq < spool_->custody() || seq > spool_->last_cut_end()) {
+    return Status::Peer("refused, and told a position that cannot be");
+  }
+  Session& session = *session_;
+  stats_.refused++;
+  if (session.echoes > 0 && seq == session.went_back_to) {
+    session.echoes--;
+    return Status::Ok();
+  }
+  // What was under way behind the refused frame will be refused as well, once each.
+  size_t refused = 0;
+  while (!session.under_way.empty() && session.under_way.back().end > seq) {
+    session.under_way.pop_back();
+    refused++;
+  }
+  session.went_back_to = seq;
+  session.echoes = refused > 0 ? refused - 1 : 0;
+  session.position = seq;
+  session.progress_us = now.mono_us;
+  session.held_until_us = now.mono_us + wait_ms * 1000;
+  return Status::Ok();
+}
+
+// ---- time passes
+
+Status Device::Advance(Instant now) {
+  if (!disk_.ok()) return disk_;
+  if (hello_.empty()) return Status::Ok();
+  if (Unanswered() &&
+      now.mono_us - std::max(last_heard_us_, unanswered_since_us_) >= kGiveUpAfterUs) {
+    return Status::Peer("the ingress has not answered for 15 s");
+  }
+  if (!session_) return Status::Ok();
+  if (!session_->under_way.empty() && now.mono_us - session_->progress_us >= kNoProgressUs) {
+    return Status::Peer("the ingress has not taken anything for 30 s");
+  }
+  SendFrames(now);
+  if (now.mono_us - last_sent_us_ >= kPingAfterUs) {
+    Send(EncodePing(identity_.sensor, identity_.epoch), now);
+    session_->ping_unanswered = true;
+  }
+  return disk_;
+}
+
+int64_t Device::NextDeadline(Instant now) const {
+  int64_t deadline = INT64_MAX;
+  if (Unanswered()) deadline = std::max(last_heard_us_, unanswered_since_us_) + kGiveUpAfterUs;
+  if (!session_) return deadline;
+  if (!session_->under_way.empty()) {
+    deadline = std::min(deadline, session_->progress_us + kNoProgressUs);
+  }
+  deadline = std::min(deadline, last_sent_us_ + kPingAfterUs);
+  if (session_->position < spool_->next() && session_->under_way.size() < session_->window &&
+      output().size() < kMaxOutput) {
+    deadline = std::min(deadline, std::max({now.mono_us, session_->held_until_us, next_cut_us_}));
+  }
+  return deadline;
+}
+
+Header Device::HeaderOf(const Cut& cut) const {
+  if (cut.reason != 0) {
+    return GapHeader(identity_.sensor, cut.epoch, spool_->stream(), cut.seq, cut.count);
+  }
+  return DataHeader(identity_.sensor, cut.epoch, spool_->stream(), cut.seq, cut.count,
+                    ReadingSize(identity_.quantities));
+}
+
+// Sends what the window allows: cuts that are on disk as they are, then new ones, after one sync for all.
+void Device::SendFrames(Instant now) {
+  Session& session = *session_;
+  if (now.mono_us < session.held_until_us) return;
+
+  struct Ready {
+    Cut cut;
+    Bytes body;
+  };
+  std::vector<Ready> ready;
+  std::vector<Cut> fresh;
+  uint64_t position = session.position;
+  size_t size = output().size();
+  while (session.under_way.size() + ready.size() < session.window && position < spool_->next() &&
+         size < kMaxOutput) {
+    Ready frame;
+    const Cut* old = fresh.empty() ? spool_->CutFrom(position) : nullptr;
+    if (old != nullptr && old->epoch == identity_.epoch && spool_->Holds(*old)) {
+      frame.cut = *old;
+      bool whole = true;
+      if (Status status = ReadBody(frame.cut, &frame.body, &whole); !status.ok()) return Note(status);
+      if (!whole) continue;  // damaged: there is a gap now, look again
+    } else {
+      if (now.mono_us < next_cut_us_) break;
+      if (Status status = MakeCut(position, &frame.cut, &frame.body); !status.ok()) return Note(status);
+      if (frame.cut.count == 0) continue;
+      fresh.push_back(frame.cut);
+    }
+    position = frame.cut.end();
+    size += kDataExtra + frame.body.size();
+    ready.push_back(std::move(frame));
+  }
+
+  if (!fresh.empty()) {
+    // The claim first: a cut that no claim speaks of could be sent after a crash.
+    for (size_t i = ready.size() - fresh.size(); i < ready.size(); i++) {
+      if (Status status = Claim(ready[i].cut, ready[i].body); !status.ok()) return Note(status);
+    }
+    Status status = spool_->AddCuts(fresh.front().seq, fresh);
+    if (status.ok()) status = spool_->Sync();
+    if (status.code() == Status::Code::kDiskFull) {
+      ready.resize(ready.size() - fresh.size());
+      next_cut_us_ = now.mono_us + kDiskFullPauseUs;
+    } else if (!status.ok()) {
+      return Note(status);
+    } else {
+      next_cut_us_ = now.mono_us + kCutIntervalUs;
+    }
+  }
+
+  for (const Ready& frame : ready) {
+    Send(Seal(identity_.keys, HeaderOf(frame.cut), frame.body, frame.cut.nonce), now);
+    if (session.under_way.empty()) session.progress_us = now.mono_us;
+    session.under_way.push_back(UnderWay{frame.cut.seq, frame.cut.end()});
+    session.position = frame.cut.end();
+    if (frame.cut.reason == 0) stats_.sent += frame.cut.count;
+    else stats_.gap_frames++;
+  }
+}
+
+Status Device::ReadBody(const Cut& cut, Bytes* body, bool* whole) {
+  if (cut.reason != 0) {
+    *body = GapBody(static_cast<GapReason>(cut.reason));
+    return Status::Ok();
+  }
+  uint16_t count = 0;
+  const Status status = spool_->ReadReadings(cut.seq, cut.count, body, &count);
+  *whole = count == cut.count;
+  return status;
+}
+
+// Leaves cut->count at 0 if the reading at seq turns out to be damaged; RunAt() then says so.
+Status Device::MakeCut(uint64_t seq, Cut* cut, Bytes* body) {
+  const Spool::Run run = spool_->RunAt(seq);
+  *cut = Cut{.seq = seq, .epoch = identity_.epoch, .reason = run.reason};
+  if (run.reason != 0) {
+    cut->count = static_cast<uint16_t>(std::min<uint64_t>(run.end - seq, kMaxGap));
+    *body = GapBody(static_cast<GapReason>(run.reason));
+  } else {
+    const size_t fitting = (kMaxFrame - kDataExtra) / ReadingSize(identity_.quantities);
+    const size_t most = std::min<size_t>({run.end - seq, kMaxReadings, fitting});
+    const Status status = spool_->ReadReadings(seq, most, body, &cut->count);
+    if (!status.ok() || cut->count == 0) return status;
+  }
+  randombytes_buf(cut->random.data(), cut->random.size());
+  cut->nonce = MakeNonce(identity_.keys, HeaderOf(*cut), *body, cut->random);
+  return Status::Ok();
+}
+
+// Readings are claimed once in a stream, however often their frames are cut.
+Status Device::Claim(const Cut& cut, ByteView body) {
+  if (cut.reason != 0) {
+    claimed_end_ = std::max(claimed_end_, cut.end());
+    return truth_->Gap(spool_->stream(), cut.seq, cut.count, cut.reason);
+  }
+  const size_t size = ReadingSize(identity_.quantities);
+  for (uint64_t seq = std::max(cut.seq, claimed_end_); truth_->wanted() && seq < cut.end(); seq++) {
+    const Reading reading =
+        DecodeReading(identity_.quantities, body.subspan((seq - cut.seq) * size, size));
+    if (Status status = truth_->Sent(spool_->stream(), seq, identity_.quantities, reading); !status.ok()) {
+      return status;
+    }
+  }
+  claimed_end_ = std::max(claimed_end_, cut.end());
+  return Status::Ok();
+}
+
+}  // namespace vigia
