@@ -25,9 +25,12 @@ pub struct Count {
 }
 
 impl Count {
-    /// Both sums.
+    /// Both sums; sums that nobody can have are the largest there is, and balance nothing.
     pub fn plus(self, other: Self) -> Self {
-        Self { readings: self.readings + other.readings, frames: self.frames + other.frames }
+        Self {
+            readings: self.readings.saturating_add(other.readings),
+            frames: self.frames.saturating_add(other.frames),
+        }
     }
 
     /// Both differences; `None` if one would be negative.

@@ -20,6 +20,10 @@ pub enum LinkError {
     /// A frame that does not belong here.
     #[error("an unexpected frame")]
     Unexpected,
+    /// The ingress stands where this session cannot have brought it. The next WELCOME tells whether
+    /// it speaks of this memory.
+    #[error("the ingress stands at another position")]
+    Refused,
     /// The ingress speaks of another memory: a new stream was opened, and is announced anew.
     #[error("the ingress knows another memory of this sensor; a new stream was opened")]
     NewStream,
@@ -49,6 +53,7 @@ pub struct Device {
     cursor: u64,
     /// Ends of frames under way.
     under_way: std::collections::VecDeque<u64>,
+    /// Where BUSY named, until something from there on is in custody.
     rewound_to: Option<u64>,
     paused_until: Option<Micros>,
     spoke: Micros,
@@ -182,10 +187,15 @@ impl Device {
         match frame.header.kind {
             FrameType::Ack => {
                 let ack = Ack::decode(frame).ok_or(LinkError::Unexpected)?;
-                if ack.custody.stream != self.held.oldest().stream {
+                // What this session has not sent, it cannot have brought into custody.
+                if ack.custody.stream != self.held.oldest().stream || ack.custody.seq > self.cursor {
                     return Err(LinkError::Unexpected);
                 }
-                self.rewound_to = None;
+                // Not earlier: refusals of frames that were under way may still follow, and must not
+                // be taken for news.
+                if self.rewound_to.is_some_and(|seq| seq < ack.custody.seq) {
+                    self.rewound_to = None;
+                }
                 while self.under_way.front().is_some_and(|end| *end <= ack.custody.seq) {
                     self.under_way.pop_front();
                 }
@@ -194,25 +204,29 @@ impl Device {
             }
             FrameType::Busy => {
                 let retry_ms = decode_busy(frame).ok_or(LinkError::Unexpected)?;
-                self.paused_until = Some(Micros(now.0 + i64::from(retry_ms) * 1000));
-                self.go_back_to(place.seq);
+                self.paused_until = Some(Micros(now.0.saturating_add(i64::from(retry_ms) * 1000)));
+                self.go_back_to(place)?;
             }
-            FrameType::Refuse => {
-                // A second refusal that names the same position is the echo of frames under way.
-                if self.rewound_to != Some(place.seq) && self.cursor != place.seq {
-                    self.go_back_to(place.seq);
-                }
-            }
+            // After BUSY the frames that were under way behind it are refused: only an echo.
+            FrameType::Refuse if self.rewound_to == Some(place.seq) => {}
+            FrameType::Refuse => return Err(LinkError::Refused),
             FrameType::Pong => {}
             _ => return Err(LinkError::Unexpected),
         }
         Ok(())
     }
 
-    fn go_back_to(&mut self, seq: u64) {
-        self.cursor = seq.clamp(self.held.oldest().seq, self.held.next().seq);
-        self.rewound_to = Some(seq);
-        self.under_way.clear();
+    fn go_back_to(&mut self, place: Place) -> Result<(), LinkError> {
+        if place.stream != self.held.oldest().stream || place.seq > self.cursor {
+            return Err(LinkError::Refused);
+        }
+        self.cursor = place.seq;
+        self.rewound_to = Some(place.seq);
+        // Those before it were taken and are still to be acknowledged.
+        while self.under_way.back().is_some_and(|end| *end > place.seq) {
+            self.under_way.pop_back();
+        }
+        Ok(())
     }
 
     /// Cuts, seals and tags as much as the window allows. `random` gives 24 random bytes.
@@ -239,13 +253,12 @@ impl Device {
             Body::Readings(bytes) => (FrameType::Data, bytes),
             Body::Gap(reason) => (FrameType::Gap, (reason as u16).to_le_bytes().to_vec()),
         };
-        // A cut of an older key is made anew: had its frame been accepted, the ingress would stand
-        // behind it.
+        // What was cut under an older key is sealed anew.
         let known = planned.cut.filter(|cut| cut.epoch == self.epoch);
         let random = known.map_or_else(random, |cut| cut.random);
         let (frame, nonce) =
             seal(&self.sealing, kind, self.sensor, (place, planned.count, self.epoch), &random, &body);
-        if known.is_none() {
+        if known.is_none_or(|cut| cut.nonce != nonce) {
             let gap = kind == FrameType::Gap;
             let cut = Cut { place, count: planned.count, gap, epoch: self.epoch, random, nonce };
             self.held.remember(cut, &mut self.changes);
@@ -265,6 +278,14 @@ impl Device {
         }
     }
 
+    /// How many more frames may be under way.
+    pub fn window_left(&self) -> usize {
+        match self.link {
+            Link::Open { window, .. } => usize::from(window).saturating_sub(self.under_way.len()),
+            _ => 0,
+        }
+    }
+
     /// What must be durable before [`Device::poll_transmit`]'s bytes leave.
     pub fn poll_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
@@ -277,8 +298,10 @@ impl Device {
 
     /// When [`Device::check_time`] and [`Device::send`] must be called at the latest.
     pub fn deadline(&self) -> Micros {
-        let answer = self.waiting_since.map_or(i64::MAX, |since| since.0 + ANSWER_WITHIN_MICROS);
-        let ping = if self.is_open() { self.spoke.0 + PING_AFTER_MICROS } else { i64::MAX };
+        let after = |since: Micros, micros| since.0.saturating_add(micros);
+        let answer =
+            self.waiting_since.map_or(i64::MAX, |since| after(since, ANSWER_WITHIN_MICROS));
+        let ping = if self.is_open() { after(self.spoke, PING_AFTER_MICROS) } else { i64::MAX };
         let pause = self.paused_until.map_or(i64::MAX, |until| until.0);
         Micros(answer.min(ping).min(pause))
     }
@@ -288,10 +311,11 @@ impl Device {
     /// # Errors
     /// The connection is to be given up.
     pub fn check_time(&mut self, now: Micros) -> Result<(), LinkError> {
-        if self.waiting_since.is_some_and(|since| now.0 >= since.0 + ANSWER_WITHIN_MICROS) {
+        let since_then = |then: Micros| now.0.saturating_sub(then.0);
+        if self.waiting_since.is_some_and(|since| since_then(since) >= ANSWER_WITHIN_MICROS) {
             return Err(LinkError::Silence);
         }
-        if self.is_open() && now.0 >= self.spoke.0 + PING_AFTER_MICROS {
+        if self.is_open() && since_then(self.spoke) >= PING_AFTER_MICROS {
             let ping = encode_empty(FrameType::Ping, self.sensor, self.epoch);
             self.transmit(ping, now);
         }

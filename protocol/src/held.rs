@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use crate::header::{NONCE_BYTES, Place};
-use crate::limits::{MAX_FRAME_BYTES, MAX_READINGS_PER_FRAME};
+use crate::header::{NONCE_BYTES, Place, READING_HEAD_BYTES, SEALED_OVERHEAD};
+use crate::limits::{MAX_FRAME_BYTES, MAX_QUANTITIES, MAX_READINGS_PER_FRAME};
 use crate::sealed::{Cut, GapReason};
 
 /// A reading, or readings that are no more.
@@ -36,7 +36,7 @@ pub enum Change {
     Cut(Cut),
     /// Everything below was stored and is forgotten.
     Forgotten(u64),
-    /// The first readings were evicted; a gap stands in their place if nobody had them.
+    /// The first readings were evicted; a gap stands in their place if nobody is known to have them.
     Evicted {
         /// The first sequence number now held.
         first: u64,
@@ -48,19 +48,30 @@ pub enum Change {
 }
 
 /// The memory of one sensor.
+///
+/// A cut is kept for as long as anything it covers is, even when the frame has to be cut anew: what was
+/// sent once may still be accepted by an older connection or by another journal, and the WELCOME that
+/// names it must find its own memory here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     stream: u32,
     first: u64,
     next: u64,
     items: VecDeque<(u64, Item)>,
+    /// Ascending by place; of those at one place, the newest last.
     cuts: VecDeque<Cut>,
-    /// The last cut that ended at or below `first`: WELCOME may name it.
-    past: Option<Cut>,
     custody: u64,
     bytes: usize,
     bound: usize,
 }
+
+/// Cuts kept beyond one for each item: what a full spool evicts under cuts leaves more of them behind.
+const SPARE_CUTS: usize = 1024;
+
+/// The changes are not the history of one memory, in order and complete.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} cannot follow what stands before it")]
+pub struct NotAHistory(pub Change);
 
 impl Held {
     /// A new sensor's memory, bounded in bytes of readings.
@@ -71,11 +82,43 @@ impl Held {
             next: 1,
             items: VecDeque::new(),
             cuts: VecDeque::new(),
-            past: None,
             custody: 1,
             bytes: 0,
             bound,
         }
+    }
+
+    /// The memory that these changes made, in their order. What a journal has is not part of it: the
+    /// next WELCOME says so anew.
+    ///
+    /// # Errors
+    /// The first change that cannot follow those before it.
+    pub fn replay(
+        bound: usize,
+        changes: impl IntoIterator<Item = Change>,
+    ) -> Result<Self, NotAHistory> {
+        let mut held = Self::new(bound);
+        for change in changes {
+            if !held.can_follow(&change) {
+                return Err(NotAHistory(change));
+            }
+            held.apply(&change);
+        }
+        held.custody = held.first;
+        Ok(held)
+    }
+
+    /// The shortest history that makes this memory: for a disk that wants to forget the longer one.
+    pub fn history(&self) -> Vec<Change> {
+        let mut changes = vec![Change::Stream(self.stream), Change::Forgotten(self.first)];
+        for (seq, item) in &self.items {
+            changes.push(match item {
+                Item::Reading(bytes) => Change::Taken(*seq, bytes.clone()),
+                Item::Dropped(count, _) => Change::Evicted { first: *seq, dropped: *count },
+            });
+        }
+        changes.extend(self.cuts.iter().copied().map(Change::Cut));
+        changes
     }
 
     /// The oldest it holds, or its next.
@@ -105,14 +148,14 @@ impl Held {
 
     /// Takes a reading. If there is no room, the oldest goes: without a word if a journal has it,
     /// otherwise a gap stands in its place.
+    ///
+    /// # Panics
+    /// If the reading is not of a length that some profile has: no frame could ever carry it.
     pub fn take(&mut self, reading: &[u8], changes: &mut Vec<Change>) -> Place {
+        assert!(can_be_framed(reading), "a reading of {} bytes", reading.len());
         while self.bytes + reading.len() > self.bound && self.evict(changes) {}
         let place = self.next();
-        let reading: Box<[u8]> = reading.into();
-        changes.push(Change::Taken(place.seq, reading.clone()));
-        self.bytes += reading.len();
-        self.items.push_back((place.seq, Item::Reading(reading)));
-        self.next += 1;
+        self.make(Change::Taken(place.seq, reading.into()), changes);
         place
     }
 
@@ -122,31 +165,19 @@ impl Held {
             Some((_, Item::Dropped(count, _))) => *count,
             _ => 0,
         };
-        let at = usize::from(gone > 0);
-        let Some((seq, Item::Reading(bytes))) = self.items.get(at).cloned() else {
+        let Some((seq, Item::Reading(_))) = self.items.get(usize::from(gone > 0)) else {
             return false;
         };
-        if gone > 0 && self.custody >= seq {
+        let seq = *seq;
+        let change = if gone > 0 && self.custody >= seq {
             // The declaration itself is in the journal: it goes before any reading behind it.
-            self.items.pop_front();
-            self.first = seq;
-            changes.push(Change::Forgotten(seq));
-            self.settle_cuts();
-            return true;
-        }
-        self.bytes -= bytes.len();
-        self.items.remove(at);
-        if seq < self.custody {
-            self.first = seq + 1;
-            changes.push(Change::Evicted { first: self.first, dropped: 0 });
-            self.settle_cuts();
-            return true;
-        }
-        match self.items.front_mut() {
-            Some((_, Item::Dropped(count, _))) if gone > 0 => *count += 1,
-            _ => self.items.push_front((seq, Item::Dropped(1, GapReason::SpoolFull))),
-        }
-        changes.push(Change::Evicted { first: self.first, dropped: gone + 1 });
+            Change::Forgotten(seq)
+        } else if seq < self.custody {
+            Change::Evicted { first: seq + 1, dropped: 0 }
+        } else {
+            Change::Evicted { first: self.first, dropped: gone + 1 }
+        };
+        self.make(change, changes);
         true
     }
 
@@ -156,32 +187,17 @@ impl Held {
             return place == self.oldest();
         }
         place.stream == self.stream
-            && self
-                .past
-                .iter()
-                .chain(&self.cuts)
-                .any(|cut| end(cut) == place.seq && cut.nonce == *nonce)
+            && self.cuts.iter().any(|cut| end(cut) == place.seq && cut.nonce == *nonce)
     }
 
     /// Opens a stream of its own after `stream`: everything held is numbered anew.
     pub fn renumber(&mut self, stream: u32, changes: &mut Vec<Change>) {
-        self.stream = stream.max(self.stream).saturating_add(1);
-        let mut seq = 1;
-        for (at, item) in &mut self.items {
-            *at = seq;
-            seq += item.span();
-        }
-        self.first = 1;
-        self.next = seq;
-        self.custody = 1;
-        self.cuts.clear();
-        self.past = None;
-        changes.push(Change::Stream(self.stream));
+        self.make(Change::Stream(stream.max(self.stream).saturating_add(1)), changes);
     }
 
     /// A journal has everything below, and nothing else: what WELCOME says, for better or worse.
     pub fn reset_custody(&mut self, seq: u64) {
-        self.custody = seq.min(self.next);
+        self.custody = seq.clamp(self.first, self.next);
     }
 
     /// Everything below is in a journal. Never goes back.
@@ -192,63 +208,130 @@ impl Held {
     /// Everything below is stored: forget it.
     pub fn forget(&mut self, seq: u64, changes: &mut Vec<Change>) {
         let seq = seq.min(self.custody);
-        if seq <= self.first {
-            return;
+        if seq > self.first {
+            self.make(Change::Forgotten(seq), changes);
         }
-        while let Some((at, item)) = self.items.front_mut() {
+    }
+
+    /// Remembers a new cut.
+    pub fn remember(&mut self, cut: Cut, changes: &mut Vec<Change>) {
+        self.make(Change::Cut(cut), changes);
+    }
+
+    /// What the disk will know and what memory does are one thing.
+    fn make(&mut self, change: Change, changes: &mut Vec<Change>) {
+        self.apply(&change);
+        changes.push(change);
+    }
+
+    fn can_follow(&self, change: &Change) -> bool {
+        match change {
+            Change::Taken(seq, reading) => {
+                *seq == self.next && *seq < u64::MAX && can_be_framed(reading)
+            }
+            Change::Cut(cut) => {
+                cut.place.stream == self.stream
+                    && cut.count > 0
+                    && cut.place.seq.checked_add(cut.count.into()).is_some_and(|end| end <= self.next)
+            }
+            // A shortened history begins with what is not held any more.
+            Change::Forgotten(seq) | Change::Evicted { first: seq, dropped: 0 } => {
+                *seq >= self.first && (*seq <= self.next || self.is_empty())
+            }
+            Change::Evicted { first, dropped } => {
+                *first == self.first
+                    && first.checked_add(*dropped).is_some_and(|end| end <= self.next || self.is_empty())
+            }
+            Change::Stream(stream) => *stream > 0,
+        }
+    }
+
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Taken(seq, reading) => {
+                self.bytes += reading.len();
+                self.items.push_back((*seq, Item::Reading(reading.clone())));
+                self.next = seq + 1;
+            }
+            Change::Cut(cut) => {
+                let at = self.cuts.partition_point(|other| other.place.seq <= cut.place.seq);
+                self.cuts.insert(at, *cut);
+                if self.cuts.len() > self.items.len() + SPARE_CUTS {
+                    self.cuts.pop_front();
+                }
+            }
+            Change::Forgotten(seq) | Change::Evicted { first: seq, dropped: 0 } => self.drop_below(*seq),
+            Change::Evicted { first, dropped } => {
+                self.drop_below(first + dropped);
+                self.first = *first;
+                self.items.push_front((*first, Item::Dropped(*dropped, GapReason::SpoolFull)));
+            }
+            Change::Stream(stream) => {
+                self.stream = *stream;
+                self.first = 1;
+                self.next = 1;
+                for (at, item) in &mut self.items {
+                    *at = self.next;
+                    self.next += item.span();
+                }
+                self.custody = 1;
+                self.cuts.clear();
+            }
+        }
+        // A cut that ends where the memory begins is what the next WELCOME may name.
+        while self.cuts.front().is_some_and(|cut| end(cut) < self.first) {
+            self.cuts.pop_front();
+        }
+    }
+
+    fn drop_below(&mut self, seq: u64) {
+        while let Some((at, item)) = self.items.front_mut()
+            && *at < seq
+        {
             match item {
-                Item::Reading(bytes) if *at < seq => self.bytes -= bytes.len(),
+                Item::Reading(bytes) => self.bytes -= bytes.len(),
                 Item::Dropped(count, _) if *at + *count > seq => {
-                    *count -= seq.saturating_sub(*at);
-                    *at = (*at).max(seq);
+                    *count -= seq - *at;
+                    *at = seq;
                     break;
                 }
                 Item::Dropped(..) => {}
-                Item::Reading(_) => break,
             }
             self.items.pop_front();
         }
         self.first = seq;
-        self.settle_cuts();
-        changes.push(Change::Forgotten(seq));
+        self.next = self.next.max(seq);
     }
 
-    /// Keeps, of the cuts that lie behind, only the last.
-    fn settle_cuts(&mut self) {
-        while self.cuts.front().is_some_and(|cut| end(cut) <= self.first) {
-            self.past = self.cuts.pop_front();
-        }
-    }
-
-    /// The frame that begins at `seq`: the cut it was given before, or a new one with `fresh`'s
-    /// epoch and random bytes. `None` if nothing is held there.
-    pub fn frame_at(&mut self, seq: u64) -> Option<Planned> {
+    /// The frame that begins at `seq`: as it was cut before, or as it is to be cut now. `None` if
+    /// nothing is held there.
+    pub fn frame_at(&self, seq: u64) -> Option<Planned> {
         if seq < self.first || seq >= self.next {
             return None;
         }
-        if let Some(index) = self.cuts.iter().position(|cut| end(cut) > seq) {
-            let cut = self.cuts[index];
-            if cut.place.seq == seq
-                && let Some(body) = self.body(seq, cut.count)
+        let behind = self.cuts.partition_point(|cut| cut.place.seq <= seq);
+        let here = self.cuts.range(..behind).rev().take_while(|cut| cut.place.seq == seq);
+        for cut in here {
+            // Part of it may have been evicted meanwhile. Then it cannot be repeated.
+            if let Some(body) = self.body(seq, cut.count)
                 && matches!(body, Body::Gap(_)) == cut.gap
             {
-                return Some(Planned { count: cut.count, body, cut: Some(cut) });
+                return Some(Planned { count: cut.count, body, cut: Some(*cut) });
             }
-            // The ingress stands in its middle, or part of it was evicted meanwhile. So it was never
-            // accepted, nor were those behind it: all are void.
-            self.cuts.truncate(index);
         }
         let at = self.items.partition_point(|(start, item)| *start + item.span() <= seq);
         let (start, item) = self.items.get(at)?;
         let count = match item {
-            Item::Dropped(count, _) => {
-                u16::try_from(*start + *count - seq).unwrap_or(u16::MAX)
-            }
+            Item::Dropped(count, _) => u16::try_from(*start + *count - seq).unwrap_or(u16::MAX),
             Item::Reading(first) => {
-                let fits = (MAX_FRAME_BYTES - crate::header::SEALED_OVERHEAD) / first.len();
+                let fits = (MAX_FRAME_BYTES - SEALED_OVERHEAD) / first.len();
+                // In step again with the cuts behind, so that those can be repeated.
+                let until = self.cuts.get(behind).map_or(u64::MAX, |cut| cut.place.seq - seq);
                 let most = fits.min(usize::from(MAX_READINGS_PER_FRAME));
-                let run = self.items.range(at..).take(most);
-                run.take_while(|(_, item)| matches!(item, Item::Reading(_))).count() as u16
+                let most = most.min(usize::try_from(until).unwrap_or(usize::MAX));
+                // A profile may have changed: the readings of one frame are equally long.
+                let alike = |item: &Item| matches!(item, Item::Reading(reading) if reading.len() == first.len());
+                self.items.range(at..).take(most).take_while(|(_, item)| alike(item)).count() as u16
             }
         };
         Some(Planned { count, body: self.body(seq, count)?, cut: None })
@@ -271,12 +354,6 @@ impl Held {
             }
         }
     }
-
-    /// Remembers a new cut.
-    pub fn remember(&mut self, cut: Cut, changes: &mut Vec<Change>) {
-        self.cuts.push_back(cut);
-        changes.push(Change::Cut(cut));
-    }
 }
 
 /// What the frame at a position will carry.
@@ -297,6 +374,10 @@ pub enum Body {
     Readings(Vec<u8>),
     /// Why they were dropped.
     Gap(GapReason),
+}
+
+fn can_be_framed(reading: &[u8]) -> bool {
+    (READING_HEAD_BYTES + 4..=READING_HEAD_BYTES + 8 * MAX_QUANTITIES).contains(&reading.len())
 }
 
 fn end(cut: &Cut) -> u64 {

@@ -15,6 +15,7 @@ use crate::limits::{
 use crate::message::{
     Ack, Hello, RefuseReason, Welcome, encode_busy, encode_empty, encode_refuse,
 };
+use crate::sealed::nonce_of;
 use crate::time::Micros;
 
 /// What the session wants from its surroundings.
@@ -60,6 +61,10 @@ pub enum SessionError {
     /// A frame that only an ingress sends.
     #[error("a frame in the wrong direction")]
     WrongDirection,
+    /// Another session of the sensor wrote to the journal meanwhile. Whether it was the same sensor
+    /// only the next greeting can tell.
+    #[error("the journal stands at another position")]
+    Moved,
     /// Another sensor's number inside this session.
     #[error("another sensor's frame")]
     ForeignFrame,
@@ -86,6 +91,33 @@ impl Grant {
         let oldest = Place { stream: oldest.stream.max(1), seq: oldest.seq.max(1) };
         if oldest > self.next { Self { next: oldest, ..Self::default() } } else { self }
     }
+
+    /// What the journal that stands here does with a frame of which its session knows that it comes
+    /// `after` another ([`Ingress::comes_after`]). The position alone would not do: of two sensors
+    /// with one memory's clone each, one would be told that the other's readings were its own.
+    pub fn judge(&self, place: Place, after: &[u8; NONCE_BYTES]) -> Offer {
+        let fits = if *after == [0; NONCE_BYTES] {
+            place >= self.next
+        } else {
+            place == self.next && *after == self.last_nonce
+        };
+        match fits {
+            true => Offer::Next,
+            false if place > self.next => Offer::Behind,
+            false => Offer::Elsewhere,
+        }
+    }
+}
+
+/// How a frame stands to the journal's position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// It is the next: take it, or be busy.
+    Next,
+    /// It was under way behind a frame that was turned away: nothing is to be said, it comes again.
+    Behind,
+    /// Another session wrote meanwhile: this one is over ([`Ingress::turned_away`] without `retry_ms`).
+    Elsewhere,
 }
 
 enum State {
@@ -93,6 +125,7 @@ enum State {
     AwaitKey(Frame),
     AwaitGrant(Frame, LinkKey),
     Open { session: SessionKey, received: u64, sent: u64, established: bool },
+    Over,
 }
 
 /// One session.
@@ -105,8 +138,10 @@ pub struct Ingress {
     epoch: u16,
     /// The next frame that will be accepted, if the journal takes those under way.
     next: Place,
-    /// Ends of frames under way.
-    under_way: VecDeque<Place>,
+    /// Ends and nonces of frames under way.
+    under_way: VecDeque<(Place, [u8; NONCE_BYTES])>,
+    /// What stands before them: granted, or journaled since.
+    base: (Place, [u8; NONCE_BYTES]),
     acknowledged: Ack,
     unauthenticated_bytes: usize,
     opened: Micros,
@@ -126,6 +161,7 @@ impl Ingress {
             epoch: 0,
             next: Place::default(),
             under_way: VecDeque::new(),
+            base: (Place::default(), [0; NONCE_BYTES]),
             acknowledged: Ack { custody: Place::default(), stored: 0, time: 0 },
             unauthenticated_bytes: 0,
             opened: now,
@@ -139,6 +175,9 @@ impl Ingress {
     /// # Errors
     /// The session has ended. Events and bytes from before still count.
     pub fn receive(&mut self, bytes: &[u8], now: Micros) -> Result<(), SessionError> {
+        if matches!(self.state, State::Over) {
+            return Err(SessionError::Moved);
+        }
         if !matches!(self.state, State::Open { .. }) {
             self.unauthenticated_bytes += bytes.len();
             if self.unauthenticated_bytes > MAX_UNAUTHENTICATED_BYTES {
@@ -233,6 +272,7 @@ impl Ingress {
         let session = key.session(&hello.bytes, &frame);
         self.out.extend_from_slice(&frame);
         self.next = grant.next;
+        self.base = (grant.next, grant.last_nonce);
         self.acknowledged = Ack { custody: grant.next, stored: grant.stored, time: 0 };
         self.state = State::Open { session, received: 0, sent: 0, established: false };
         self.advance(now)
@@ -277,7 +317,7 @@ impl Ingress {
         match (refusal, end) {
             (None, Some(end)) => {
                 self.next.seq = end;
-                self.under_way.push_back(self.next);
+                self.under_way.push_back((self.next, nonce_of(&frame.bytes)));
                 self.events.push_back(Event::Accepted(frame));
             }
             (reason, _) => self.refuse(reason.unwrap_or(RefuseReason::Position)),
@@ -290,12 +330,25 @@ impl Ingress {
         self.transmit(frame);
     }
 
-    /// The journal has synced everything below `custody`, and the store has accounted for everything
-    /// below `stored`. Says so if it is news.
+    /// Nonce of the frame that this session accepted right before `frame`, or that WELCOME named; zeros
+    /// if the journal could not vouch. For [`Grant::judge`].
+    pub fn comes_after(&self, frame: &Frame) -> [u8; NONCE_BYTES] {
+        let place = frame.header.place;
+        let before = self.under_way.iter().rev().find(|(end, _)| *end == place);
+        before.map_or(self.base.1, |(_, nonce)| *nonce)
+    }
+
+    /// The journal has synced this session's frames below `custody`, and the store has accounted for
+    /// everything below `stored`. Says so if it is news. What the journal has from another session is no
+    /// custody of this one's.
     pub fn journaled(&mut self, custody: Place, stored: u64, now: Micros) {
-        while self.under_way.front().is_some_and(|end| *end <= custody) {
+        while let Some(&taken) = self.under_way.front()
+            && taken.0 <= custody
+        {
+            self.base = taken;
             self.under_way.pop_front();
         }
+        let custody = custody.min(self.base.0);
         let known = &mut self.acknowledged;
         if custody <= known.custody && stored <= known.stored {
             return;
@@ -307,16 +360,23 @@ impl Ingress {
     }
 
     /// The journal did not take a frame: what is under way behind it cannot be taken either. With
-    /// `retry_ms` it is busy, without it stands at another position.
+    /// `retry_ms` it is busy. Without, it stands at another position, and the session is over once its
+    /// refusal is sent: in it, frames that fit again by chance would be taken for what they are not.
     pub fn turned_away(&mut self, next: Place, retry_ms: Option<u32>) {
-        self.under_way.clear();
+        while self.under_way.back().is_some_and(|(end, _)| *end > next) {
+            self.under_way.pop_back();
+        }
         self.next = next;
+        let stands_here = self.under_way.back().map_or(self.base.0, |(end, _)| *end) == next;
         match retry_ms {
-            Some(retry_ms) => {
+            Some(retry_ms) if stands_here => {
                 let frame = encode_busy(self.sensor, self.epoch, next, retry_ms);
                 self.transmit(frame);
             }
-            None => self.refuse(RefuseReason::Position),
+            _ => {
+                self.refuse(RefuseReason::Position);
+                self.state = State::Over;
+            }
         }
     }
 
@@ -341,7 +401,8 @@ impl Ingress {
 
     /// Who speaks, once that is known.
     pub fn sensor(&self) -> Option<SensorId> {
-        matches!(self.state, State::Open { .. } | State::AwaitGrant(..)).then_some(self.sensor)
+        matches!(self.state, State::Open { .. } | State::AwaitGrant(..) | State::Over)
+            .then_some(self.sensor)
     }
 
     /// Frames accepted and not yet answered for.
@@ -353,6 +414,7 @@ impl Ingress {
     pub fn deadline(&self) -> Micros {
         let greeting = match self.state {
             State::Open { .. } => i64::MAX,
+            State::Over => i64::MIN,
             _ => self.opened.0.saturating_add(HELLO_WITHIN_MICROS),
         };
         let frame = self.frame_began.map_or(i64::MAX, |began| began.0.saturating_add(FRAME_WITHIN_MICROS));
@@ -366,6 +428,9 @@ impl Ingress {
     pub fn check_time(&self, now: Micros) -> Result<(), SessionError> {
         if now < self.deadline() {
             return Ok(());
+        }
+        if matches!(self.state, State::Over) {
+            return Err(SessionError::Moved);
         }
         Err(SessionError::TooSlow(match self.state {
             State::Open { .. } if self.frame_began.is_some() => "the rest of a frame",

@@ -56,11 +56,15 @@ pub const MARKER_IDLE_MICROS: i64 = 1_000_000;
 pub const MAX_REPORTED_RANGES: usize = 64;
 /// Logs one marker may ask about.
 pub const MAX_LOGS_PER_MARKER: usize = 64;
+/// Markers without an echo whose time of sending is remembered.
+pub const MAX_UNECHOED_MARKERS: usize = 64;
 
 /// Upper bound for the text lines that a frame of `frame_bytes` with `readings` readings becomes,
 /// whether it is understood or goes to quarantine as hexadecimal.
 pub const fn text_bound(frame_bytes: usize, readings: u16) -> usize {
-    let readings = readings as usize;
+    // A GAP counts readings that it does not carry.
+    let most = frame_bytes.saturating_sub(SEALED_OVERHEAD) / (READING_HEAD_BYTES + 4);
+    let readings = if (readings as usize) < most { readings as usize } else { most };
     // A value of four bytes: its name, quotes, colon and comma, its digits, its status.
     let per_value = MAX_NAME_BYTES + 4 + 16 + 6;
     let values = frame_bytes.saturating_sub(SEALED_OVERHEAD + READING_HEAD_BYTES * readings) / 4;

@@ -101,8 +101,9 @@ impl Profile {
                 return Err(bad(format!("quantity {:?} stands there twice", quantity.name)));
             }
             if let Some([low, high]) = quantity.range
-                && (low.is_nan() || high.is_nan() || low >= high)
+                && !(low.is_finite() && high.is_finite() && low < high)
             {
+                // JSON has no infinity: the profile must be able to travel in a text's first line.
                 return Err(bad(format!("range of {:?} is not [low, high]", quantity.name)));
             }
         }

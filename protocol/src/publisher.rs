@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::batch::Marker;
 use crate::limits::{
     CREDIT_TEXT_BYTES, MARKER_IDLE_MICROS, MARKER_RETRY_MAX_MICROS, MARKER_RETRY_MICROS,
-    MARKER_SPACING_MICROS, MAX_LOGS_PER_MARKER,
+    MARKER_SPACING_MICROS, MAX_LOGS_PER_MARKER, MAX_UNECHOED_MARKERS,
 };
 use crate::position::LogId;
 use crate::ranges::RangeSet;
@@ -29,7 +29,8 @@ struct Log {
     end: u64,
     /// Never published in this process's life from here on.
     fresh: u64,
-    /// What the store last said.
+    /// What the store that speaks now has said. It only grows: a report may come twice, and tells
+    /// only so many ranges.
     accounted: RangeSet,
     /// Whether the store has said anything since the last connection.
     heard: bool,
@@ -176,7 +177,9 @@ impl Publisher {
         for stored in &report.logs {
             let Some(&rank) = self.by_id.get(&stored.log) else { continue };
             let log = &mut self.logs[rank];
-            log.accounted = stored.accounted.clone();
+            for &(start, end) in stored.accounted.ranges() {
+                log.accounted.insert_range(start, end);
+            }
             log.heard = true;
             let done: Vec<Rank> = self
                 .on_their_way
@@ -191,9 +194,9 @@ impl Publisher {
         }
         if let Some((session, number)) = report.marker
             && session == self.session
-            && number > self.echoed
+            && (self.echoed + 1..=self.marker).contains(&number)
         {
-            self.echo(number, now);
+            self.echo(number, report, now);
         }
     }
 
@@ -215,7 +218,7 @@ impl Publisher {
         }
     }
 
-    fn echo(&mut self, number: u64, now: Micros) {
+    fn echo(&mut self, number: u64, report: &StoreReport, now: Micros) {
         self.echoed = number;
         if let Some(sent) = self.sent_at.get(&number) {
             self.round_trip = Some((now.0 - sent.0).max(0));
@@ -225,16 +228,21 @@ impl Publisher {
             self.flowing = self.connected;
             self.retry = MARKER_RETRY_MICROS;
         }
-        // Every hop keeps order: what went out before this marker has arrived, or never will.
-        let lost: Vec<Rank> = self
-            .on_their_way
-            .iter()
-            .filter(|(_, way)| way.after_marker < number)
-            .map(|(at, _)| *at)
-            .collect();
-        for at in lost {
-            self.settle(at);
-            self.again.insert(at);
+        // Every hop keeps order: what went out before this marker has arrived, or never will. Where
+        // the report says nothing, nothing is known: other logs, and what lies behind a cut set.
+        for stored in &report.logs {
+            let Some(&rank) = self.by_id.get(&stored.log) else { continue };
+            let told = if stored.totals.is_some() { u64::MAX } else { stored.accounted.end() };
+            let lost: Vec<Rank> = self
+                .on_their_way
+                .range((rank, 0)..(rank, told))
+                .filter(|(_, way)| way.after_marker < number)
+                .map(|(at, _)| *at)
+                .collect();
+            for at in lost {
+                self.settle(at);
+                self.again.insert(at);
+            }
         }
     }
 
@@ -243,13 +251,15 @@ impl Publisher {
         if !self.connected {
             return Next::Wait(Micros(i64::MAX));
         }
+        let due = self.marker_due();
+        // However much there is to send, a marker goes with it: only markers find what was lost.
+        let overdue = self.unmarked && now.0 >= due.0.max(self.last_marker.0 + MARKER_IDLE_MICROS);
         if self.flowing
-            && self.credit_used < self.credit
+            && !overdue
             && let Some((rank, n)) = self.pick()
         {
             return Next::Row(self.logs[rank].id, n);
         }
-        let due = self.marker_due();
         if now < due {
             return Next::Wait(due);
         }
@@ -257,17 +267,17 @@ impl Publisher {
         self.unmarked = false;
         self.last_marker = now;
         self.sent_at.insert(self.marker, now);
+        if self.sent_at.len() > MAX_UNECHOED_MARKERS {
+            self.sent_at.pop_first();
+        }
         if !self.flowing || self.marker - self.echoed > 1 {
             self.retry = (self.retry * 2).min(MARKER_RETRY_MAX_MICROS);
         }
+        // The newest is always among them: it makes the echo of an idle pipeline say something.
         let asked = |log: &&Log| !log.is_done() || !log.heard;
-        let mut logs: Vec<LogId> =
-            self.logs.iter().filter(asked).take(MAX_LOGS_PER_MARKER).map(|log| log.id).collect();
-        if let Some(newest) = self.logs.last()
-            && !logs.contains(&newest.id)
-        {
-            logs.push(newest.id);
-        }
+        let (newest, older) = self.logs.split_last().map_or((None, &[][..]), |(n, o)| (Some(n), o));
+        let older = older.iter().filter(asked).take(MAX_LOGS_PER_MARKER - 1);
+        let logs = older.chain(newest).map(|log| log.id).collect();
         Next::Marker(Marker { session: self.session, number: self.marker, logs })
     }
 
@@ -285,14 +295,18 @@ impl Publisher {
         Micros(self.last_marker.0 + after)
     }
 
-    /// The next row: first what was lost, then what never went out. Only of logs about which the store
-    /// has been heard, so that a restart sends nothing that is there.
+    /// The next row: first what was lost, then what never went out, that within the credit (what was
+    /// lost had its credit before). Only of logs about which the store has been heard, so that a restart
+    /// sends nothing that is there.
     fn pick(&mut self) -> Option<Rank> {
         while let Some(&(rank, n)) = self.again.first() {
             if n >= self.logs[rank].oldest {
                 return Some((rank, n));
             }
             self.again.remove(&(rank, n));
+        }
+        if self.credit_used >= self.credit {
+            return None;
         }
         for (rank, log) in self.logs.iter_mut().enumerate() {
             if !log.heard {
@@ -309,12 +323,17 @@ impl Publisher {
     /// The row went out; `text_bytes` is what it can become at worst.
     pub fn published(&mut self, id: LogId, n: u64, text_bytes: usize) {
         let Some(&rank) = self.by_id.get(&id) else { return };
+        // The store may have spoken since `next`: only what still stands where it stood moves on.
+        let log = &mut self.logs[rank];
         if self.again.remove(&(rank, n)) {
             self.resent += 1;
-        } else {
-            self.logs[rank].fresh = n + 1;
+        } else if log.fresh == n {
+            log.fresh += 1;
         }
         self.unmarked = true;
+        if log.accounted.contains(n) {
+            return;
+        }
         let way = OnItsWay { text_bytes, after_marker: self.marker };
         if self.on_their_way.insert((rank, n), way).is_none() {
             self.credit_used += text_bytes;

@@ -1,11 +1,19 @@
 //! A set of numbers, kept as its ranges: normally one.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// A set of u64, as ascending, disjoint, non-adjacent, non-empty ranges `[start, end)`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// A set of u64 (but never the largest), as ascending, disjoint, non-adjacent, non-empty ranges
+/// `[start, end)`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct RangeSet(Vec<(u64, u64)>);
+
+impl<'de> Deserialize<'de> for RangeSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ranges = Vec::deserialize(deserializer)?;
+        Self::from_ranges(ranges).ok_or_else(|| serde::de::Error::custom("not a set of ranges"))
+    }
+}
 
 impl RangeSet {
     /// Takes ranges from outside; `None` if they are not ascending, disjoint and non-empty.
@@ -26,18 +34,19 @@ impl RangeSet {
         after > 0 && value < self.0[after - 1].1
     }
 
-    /// Adds one number; says whether it was new.
+    /// Adds one number; says whether it was new. The largest u64 has no place in a set.
     pub fn insert(&mut self, value: u64) -> bool {
+        let Some(end) = value.checked_add(1) else { return false };
         if let Some(last) = self.0.last_mut()
             && last.1 == value
         {
-            last.1 += 1;
+            last.1 = end;
             return true;
         }
         if self.contains(value) {
             return false;
         }
-        self.insert_range(value, value + 1);
+        self.insert_range(value, end);
         true
     }
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kPingAfterUs = 10'000'000;
 constexpr int64_t kGiveUpAfterUs = 15'000'000;
-// An ingress that answers pings and never our frames is left too: it, or we, lost count of refusals.
+// An ingress that answers pings and never our frames is left too.
 constexpr int64_t kNoProgressUs = 30'000'000;
 // Cuts are synced at most this often: the ingress commits no faster, and flash wears.
 constexpr int64_t kCutIntervalUs = 5'000;
@@ -108,7 +108,7 @@ Status Device::OnBytes(ByteView bytes, Instant now) {
           break;
         case FrameType::kBusy: {
           const Busy busy = ParseBusy(header, frame.bytes);
-          status = OnRefused(busy.stream, busy.seq, busy.retry_ms, now);
+          status = OnRefused({busy.stream, busy.seq, true, busy.retry_ms}, now);
           break;
         }
         case FrameType::kRefuse: {
@@ -118,7 +118,7 @@ Status Device::OnBytes(ByteView bytes, Instant now) {
               refuse.reason != static_cast<uint16_t>(RefuseReason::kWindow)) {
             return Status::Peer("the ingress refused a frame for reason " + std::to_string(refuse.reason));
           }
-          status = OnRefused(refuse.stream, refuse.seq, 0, now);
+          status = OnRefused({refuse.stream, refuse.seq, false, 0}, now);
           break;
         }
         case FrameType::kPing:
@@ -211,35 +211,30 @@ Status Device::OnAck(const Ack& ack, Instant now) {
   auto& under_way = session_->under_way;
   while (!under_way.empty() && under_way.front().end <= ack.seq) under_way.pop_front();
   session_->progress_us = now.mono_us;
-  if (ack.seq > session_->went_back_to) session_->echoes = 0;
+  if (ack.seq > session_->went_back_to) session_->went_back_to = 0;
   session_->position = std::max(session_->position, ack.seq);
   if (ack.seq > spool_->custody()) Custody(ack.seq);
   Stored(ack.stored);
   return Status::Ok();
 }
 
-// REFUSE and BUSY.
-Status Device::OnRefused(uint32_t stream, uint64_t seq, int64_t wait_ms, Instant now) {
-  if (stream != spool_->stream() || seq < spool_->custody() || seq > spool_->last_cut_end()) {
+// REFUSE and BUSY. A frame refused with others behind it may be answered once or often; a REFUSE that
+// names the position we already went back to is such an echo. BUSY is always meant: it renews the pause.
+Status Device::OnRefused(const Refusal& refusal, Instant now) {
+  if (refusal.stream != spool_->stream() || refusal.seq < spool_->custody() ||
+      refusal.seq > spool_->last_cut_end()) {
     return Status::Peer("refused, and told a position that cannot be");
   }
   Session& session = *session_;
   stats_.refused++;
-  if (session.echoes > 0 && seq == session.went_back_to) {
-    session.echoes--;
-    return Status::Ok();
-  }
-  // What was under way behind the refused frame will be refused as well, once each.
-  size_t refused = 0;
-  while (!session.under_way.empty() && session.under_way.back().end > seq) {
+  if (!refusal.busy && refusal.seq == session.went_back_to) return Status::Ok();
+  while (!session.under_way.empty() && session.under_way.back().end > refusal.seq) {
     session.under_way.pop_back();
-    refused++;
   }
-  session.went_back_to = seq;
-  session.echoes = refused > 0 ? refused - 1 : 0;
-  session.position = seq;
+  session.went_back_to = refusal.seq;
+  session.position = refusal.seq;
   session.progress_us = now.mono_us;
-  session.held_until_us = now.mono_us + wait_ms * 1000;
+  if (refusal.busy) session.held_until_us = now.mono_us + refusal.wait_ms * 1000;
   return Status::Ok();
 }
 

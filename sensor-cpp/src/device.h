@@ -72,16 +72,20 @@ class Device {
     uint64_t position = 0;  // seq that is sent next
     std::deque<UnderWay> under_way;
     int64_t held_until_us = 0;  // after BUSY
-    // After going back: how many frames that were under way will still be refused, and for where.
-    uint64_t went_back_to = 0;
-    size_t echoes = 0;
+    uint64_t went_back_to = 0;  // after a refusal, until something behind it is acknowledged; else 0
     bool ping_unanswered = false;
     int64_t progress_us = 0;  // when an ACK or a refusal last moved something
   };
 
   Status OnWelcome(const Frame& frame, Instant now);
   Status OnAck(const Ack& ack, Instant now);
-  Status OnRefused(uint32_t stream, uint64_t seq, int64_t wait_ms, Instant now);
+  struct Refusal {
+    uint32_t stream = 0;
+    uint64_t seq = 0;
+    bool busy = false;
+    int64_t wait_ms = 0;
+  };
+  Status OnRefused(const Refusal& refusal, Instant now);
   Status OpenNewStream(const Welcome& welcome);
   void Custody(uint64_t seq);
   void Stored(uint64_t seq);

@@ -1,0 +1,201 @@
+//! The journal against power cuts at every sync, and against a model of what may leave it.
+
+use std::collections::HashMap;
+
+use vigia_broker::journal::{Bounds, CannotUse, NewRow, Opened, SensorRecord, read_row};
+use vigia_disk::Disk;
+use vigia_disk::power_cut::{Drive, Fate};
+use vigia_protocol::batch::{BatchHead, Count, Message, RawFrame, encode};
+use vigia_protocol::header::{Place, SensorId};
+use vigia_protocol::position::Position;
+use vigia_protocol::ranges::RangeSet;
+use vigia_protocol::report::{StoreReport, StoredLog, Totals};
+use vigia_protocol::time::Micros;
+
+const CACHE: usize = 1 << 20;
+const HOUR: i64 = 3_600_000_000;
+
+fn open(drive: &Drive, opening: u64, bounds: Bounds) -> Result<Opened, CannotUse> {
+    let disk = Disk::with_backend(drive.clone(), CACHE)?;
+    Opened::begin(disk, bounds, Micros(0), [1000 + opening, 7])
+}
+
+const ROOMY: Bounds = Bounds { bytes: 1 << 30, keep_hours: 24 };
+
+/// A row with one frame of one reading, and the sensor's record after it.
+fn row(opened: &Opened, sensor: SensorId, seq: u64) -> (NewRow, (SensorId, SensorRecord)) {
+    let head = BatchHead {
+        position: opened.next_position(),
+        before: opened.current().accepted,
+        has: Count { readings: 1, frames: 1 },
+    };
+    let bytes = [seq.to_le_bytes(), [sensor.0 as u8; 8]].concat();
+    let frames = vec![RawFrame { received: Micros(5), bytes: &bytes }];
+    let payload = encode(&Message::Batch(head, frames));
+    let next = Place { stream: 1, seq: seq + 1 };
+    let record = SensorRecord { next, last_nonce: [seq as u8; 24] };
+    (NewRow { head, payload, ends: vec![(sensor, seq + 1)] }, (sensor, record))
+}
+
+fn commit_one(opened: &mut Opened, sensor: SensorId, seq: u64, now: Micros) -> Option<Position> {
+    let (row, record) = row(opened, sensor, seq);
+    let position = row.head.position;
+    opened.commit(vec![row], &HashMap::from([record]), now).ok()?;
+    Some(position)
+}
+
+fn report(opened: &Opened, instance: u64, accounted: &[(u64, u64)]) -> StoreReport {
+    StoreReport {
+        instance,
+        marker: None,
+        logs: vec![StoredLog {
+            log: opened.current().id,
+            accounted: RangeSet::from_ranges(accounted.to_vec()).unwrap(),
+            totals: Some(Totals::default()),
+        }],
+    }
+}
+
+/// What stands at a position, by all that a new opening knows.
+fn payload_at(opened: &Opened, position: Position) -> Option<Vec<u8>> {
+    let log = opened.held().into_iter().find(|log| log.id == position.log)?;
+    read_row(&opened.disk(), log.order, position.n).unwrap().map(|(payload, _)| payload)
+}
+
+#[test]
+fn whatever_was_committed_survives_a_power_cut_at_every_sync() {
+    for fate in [Fate::Lost, Fate::Torn(1), Fate::Torn(2)] {
+        let mut cut_at = 1;
+        loop {
+            // A file appears under its name only when it is whole; so the cuts begin after that.
+            let drive = Drive::default();
+            drop(Disk::with_backend(drive.clone(), CACHE).unwrap());
+            drive.cut_at_sync(drive.syncs() + cut_at, fate);
+            let mut acknowledged = Vec::new();
+            if let Ok(mut opened) = open(&drive, 0, ROOMY) {
+                for seq in 1..=12u64 {
+                    let sensor = SensorId((seq % 3) as i16);
+                    let Some(position) = commit_one(&mut opened, sensor, seq, Micros(0)) else {
+                        break;
+                    };
+                    acknowledged.push((position, sensor, seq));
+                }
+            }
+            let survived = open(&drive.survivor(), 1, ROOMY)
+                .unwrap_or_else(|error| panic!("cut at sync {cut_at}, {fate:?}: {error}"));
+            for (position, sensor, seq) in &acknowledged {
+                let payload = payload_at(&survived, *position)
+                    .unwrap_or_else(|| panic!("cut at sync {cut_at}: {position} is gone"));
+                let frame = [seq.to_le_bytes(), [sensor.0 as u8; 8]].concat();
+                assert!(payload.windows(16).any(|part| part == frame), "{position} is another");
+                assert!(survived.record(*sensor).next.seq > *seq, "the sensor would be asked again");
+            }
+            // A row and its sensor's record are one: neither is there without the other.
+            for log in survived.held() {
+                let rows = log.end - log.oldest;
+                assert!(rows <= acknowledged.len() as u64 + 1, "more than one commit in doubt");
+            }
+            assert_eq!(survived.current().end, 0, "a new opening begins a new log");
+            if !drive.is_dead() {
+                assert_eq!(acknowledged.len(), 12);
+                break;
+            }
+            cut_at += 1;
+        }
+        assert!(cut_at > 20, "the cuts did not reach the commits: {cut_at}");
+    }
+}
+
+#[test]
+fn a_log_never_goes_on_after_a_restart() {
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, ROOMY).unwrap();
+    let first = commit_one(&mut opened, SensorId(1), 1, Micros(0)).unwrap();
+    drop(opened);
+    let mut opened = open(&drive, 1, ROOMY).unwrap();
+    let second = commit_one(&mut opened, SensorId(1), 2, Micros(0)).unwrap();
+    assert_ne!(first.log, second.log);
+    assert_eq!((first.n, second.n), (0, 0));
+    assert!(payload_at(&opened, first).is_some() && payload_at(&opened, second).is_some());
+}
+
+#[test]
+fn rows_leave_only_when_stored_and_old_or_when_there_is_no_room() {
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, Bounds { bytes: 1 << 30, keep_hours: 2 }).unwrap();
+    for seq in 1..=5 {
+        commit_one(&mut opened, SensorId(1), seq, Micros(HOUR * 10)).unwrap();
+    }
+    // Three hours later nothing is stored: everything stays.
+    commit_one(&mut opened, SensorId(1), 6, Micros(HOUR * 13)).unwrap();
+    assert_eq!(opened.current().oldest, 0);
+    // Stored, and old: gone with the next commit. What is stored and young stays.
+    opened.reported(&report(&opened, 1, &[(0, 6)])).unwrap();
+    commit_one(&mut opened, SensorId(1), 7, Micros(HOUR * 13)).unwrap();
+    assert_eq!(opened.current().oldest, 5);
+    assert_eq!(opened.current().before_oldest, Count { readings: 5, frames: 5 });
+}
+
+#[test]
+fn without_room_stored_rows_leave_early_and_unstored_ones_never() {
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, Bounds { bytes: 200, keep_hours: 24 }).unwrap();
+    let mut seq = 0;
+    while opened.has_room() {
+        seq += 1;
+        commit_one(&mut opened, SensorId(1), seq, Micros(0)).unwrap();
+        assert!(seq < 100, "the bound has no effect");
+    }
+    assert_eq!(opened.current().oldest, 0, "nothing was stored");
+    opened.reported(&report(&opened, 1, &[(0, 2)])).unwrap();
+    assert!(opened.has_room(), "two rows can go");
+    commit_one(&mut opened, SensorId(1), seq + 1, Micros(0)).unwrap();
+    assert_eq!(opened.current().oldest, 2);
+}
+
+#[test]
+fn another_store_frees_nothing() {
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, Bounds { bytes: 1 << 30, keep_hours: 0 }).unwrap();
+    for seq in 1..=4 {
+        commit_one(&mut opened, SensorId(1), seq, Micros(0)).unwrap();
+    }
+    opened.reported(&report(&opened, 1, &[(0, 1)])).unwrap();
+    opened.reported(&report(&opened, 2, &[(0, 4)])).unwrap();
+    assert_eq!(opened.current().watermark, 1, "the first store is the known one");
+    assert_eq!(opened.stored(SensorId(1)), 2);
+}
+
+#[test]
+fn a_sensor_hears_what_is_stored_only_in_order() {
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, ROOMY).unwrap();
+    for seq in 1..=4 {
+        commit_one(&mut opened, SensorId(1), seq, Micros(0)).unwrap();
+    }
+    // Position 1 is missing: what stands behind it is not yet "everything below".
+    assert_eq!(opened.reported(&report(&opened, 1, &[(0, 1), (2, 4)])).unwrap(), [SensorId(1)]);
+    assert_eq!(opened.stored(SensorId(1)), 2);
+    opened.reported(&report(&opened, 1, &[(0, 4)])).unwrap();
+    assert_eq!(opened.stored(SensorId(1)), 5);
+    // After a restart the older log must be done before anything is said.
+    commit_one(&mut opened, SensorId(1), 5, Micros(0)).unwrap();
+    drop(opened);
+    let opened = open(&drive, 1, ROOMY).unwrap();
+    assert_eq!(opened.stored(SensorId(1)), 0);
+    assert_eq!(opened.grant(SensorId(1)).next, Place { stream: 1, seq: 6 });
+    assert_eq!(opened.grant(SensorId(1)).last_nonce, [5; 24]);
+}
+
+#[test]
+fn both_sides_of_the_ledger_are_counted_for_the_same_positions() {
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, ROOMY).unwrap();
+    for seq in 1..=6 {
+        commit_one(&mut opened, SensorId(1), seq, Micros(0)).unwrap();
+    }
+    opened.reported(&report(&opened, 1, &[(0, 2), (3, 5)])).unwrap();
+    let log = opened.report(Micros(0)).logs.pop().unwrap();
+    assert_eq!(log.accepted, Count { readings: 6, frames: 6 });
+    assert_eq!(log.checked.unwrap().by_journal, Count { readings: 4, frames: 4 });
+}
