@@ -1,0 +1,196 @@
+//! What the alert role remembers, on disk: how far it has looked, each limit's state, and the events
+//! that are not published yet. All three change in one transaction, so that every alarm is raised once.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `meta` | `version` | u64 |
+//! | `looked` | log | one past the last batch looked at |
+//! | `states` | (rule, sensor) | [`State`], JSON |
+//! | `outbox` | number | [`Event`], JSON |
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use vigia_disk::redb::{self, ReadableTable, TableDefinition};
+use vigia_disk::{Disk, Failed, Opening};
+use vigia_kit::config::Limit;
+use vigia_protocol::header::SensorId;
+use vigia_protocol::position::{LogId, Position};
+
+use crate::rules::{Event, Sample, State, look, watches};
+
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const LOOKED: TableDefinition<u64, u64> = TableDefinition::new("looked");
+const STATES: TableDefinition<(&str, i16), &[u8]> = TableDefinition::new("states");
+const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox");
+
+const VERSION: u64 = 1;
+/// redb's cache: the tables are small.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// The memory, in memory and on disk.
+#[derive(Debug)]
+pub struct Memory {
+    disk: Disk,
+    looked: HashMap<LogId, u64>,
+    states: HashMap<(String, SensorId), State>,
+    outbox: BTreeMap<u64, Event>,
+    next_event: u64,
+    changed_logs: HashMap<LogId, u64>,
+    changed_states: HashMap<(String, SensorId), State>,
+    new_events: Vec<u64>,
+    published: Vec<u64>,
+}
+
+impl Memory {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// If it cannot be opened or read, or a newer program made it.
+    pub fn open(directory: &Path, unsynced: vigia_disk::Unsynced) -> anyhow::Result<Self> {
+        let opening = Opening { cache_bytes: CACHE_BYTES, unsynced };
+        let disk = Disk::open(&directory.join("alert.redb"), opening)?;
+        disk.write(|transaction| {
+            transaction.open_table(LOOKED)?;
+            transaction.open_table(STATES)?;
+            transaction.open_table(OUTBOX)?;
+            let mut meta = transaction.open_table(META)?;
+            if meta.get("version")?.is_none() {
+                meta.insert("version", VERSION)?;
+            }
+            Ok(())
+        })?;
+        let mut memory = Self {
+            disk,
+            looked: HashMap::new(),
+            states: HashMap::new(),
+            outbox: BTreeMap::new(),
+            next_event: 0,
+            changed_logs: HashMap::new(),
+            changed_states: HashMap::new(),
+            new_events: Vec::new(),
+            published: Vec::new(),
+        };
+        memory.read()?;
+        Ok(memory)
+    }
+
+    fn read(&mut self) -> anyhow::Result<()> {
+        let transaction = self.disk.begin_read()?;
+        let version = transaction.open_table(META)?.get("version")?.map_or(0, |value| value.value());
+        anyhow::ensure!(
+            version <= VERSION,
+            "alert.redb has format version {version}, this program knows up to {VERSION}"
+        );
+        for entry in transaction.open_table(LOOKED)?.iter()? {
+            let (log, end) = entry?;
+            self.looked.insert(LogId(log.value()), end.value());
+        }
+        for entry in transaction.open_table(STATES)?.iter()? {
+            let (key, bytes) = entry?;
+            let (rule, sensor) = key.value();
+            let state = serde_json::from_slice(bytes.value())?;
+            self.states.insert((rule.to_owned(), SensorId(sensor)), state);
+        }
+        for entry in transaction.open_table(OUTBOX)?.iter()? {
+            let (number, bytes) = entry?;
+            self.outbox.insert(number.value(), serde_json::from_slice(bytes.value())?);
+            self.next_event = number.value() + 1;
+        }
+        Ok(())
+    }
+
+    /// The next batch of a log that was not looked at.
+    pub fn looked(&self, log: LogId) -> u64 {
+        self.looked.get(&log).copied().unwrap_or(0)
+    }
+
+    /// The batch at this position was looked at.
+    pub fn has_looked(&mut self, position: Position) {
+        let end = position.n + 1;
+        self.looked.insert(position.log, end);
+        self.changed_logs.insert(position.log, end);
+    }
+
+    /// Looks at one value.
+    pub fn look(&mut self, limits: &[Limit], sample: &Sample<'_>) {
+        for limit in limits.iter().filter(|limit| watches(limit, sample)) {
+            let key = (limit.name.clone(), sample.sensor);
+            let state = self.states.entry(key.clone()).or_default();
+            let was_active = state.active;
+            let events = look(limit, state, sample);
+            if state.active != was_active || !events.is_empty() {
+                self.changed_states.insert(key, *state);
+            }
+            for event in events {
+                tracing::info!(id = event.id, value = event.value, limit = event.limit, "alarm");
+                self.outbox.insert(self.next_event, event);
+                self.new_events.push(self.next_event);
+                self.next_event += 1;
+            }
+        }
+    }
+
+    /// Whether something is not on disk yet.
+    pub fn is_dirty(&self) -> bool {
+        !(self.changed_logs.is_empty() && self.published.is_empty() && self.new_events.is_empty())
+    }
+
+    /// Whether new events wait to become durable, and so to be published.
+    pub fn has_news(&self) -> bool {
+        !self.new_events.is_empty()
+    }
+
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    /// [`Failed`]: the process must end.
+    pub fn commit(&mut self) -> Result<(), Failed> {
+        // `looked_at` of quiet limits follows the position: what was looked at is not looked at again.
+        self.disk.write(|transaction| {
+            let mut looked = transaction.open_table(LOOKED)?;
+            for (log, end) in &self.changed_logs {
+                looked.insert(log.0, end)?;
+            }
+            let mut states = transaction.open_table(STATES)?;
+            for ((rule, sensor), state) in &self.changed_states {
+                states.insert((rule.as_str(), sensor.0), json(state).as_slice())?;
+            }
+            let mut outbox = transaction.open_table(OUTBOX)?;
+            for number in &self.new_events {
+                if let Some(event) = self.outbox.get(number) {
+                    outbox.insert(number, json(event).as_slice())?;
+                }
+            }
+            for number in &self.published {
+                outbox.remove(number)?;
+            }
+            Ok::<(), redb::Error>(())
+        })?;
+        self.changed_logs.clear();
+        self.changed_states.clear();
+        self.new_events.clear();
+        self.published.clear();
+        Ok(())
+    }
+
+    /// Durable events from `from` on, in order, that are not published yet.
+    pub fn to_publish(&self, from: u64) -> Vec<(u64, Event)> {
+        self.outbox
+            .range(from..)
+            .filter(|(number, _)| !self.new_events.contains(number))
+            .map(|(number, event)| (*number, event.clone()))
+            .collect()
+    }
+
+    /// The broker has this event.
+    pub fn has_published(&mut self, number: u64) {
+        if self.outbox.remove(&number).is_some() {
+            self.published.push(number);
+        }
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain data has an encoding")
+}
