@@ -1,1 +1,89 @@
-fn main() {}
+//! The `vigia` command. This file is its table of contents; each subcommand has a file of its own.
+
+mod addresses;
+mod drill;
+mod duration;
+mod exit;
+mod init;
+mod leash;
+mod ledger;
+mod openapi;
+mod role;
+mod sensor;
+mod table;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use vigia_kit::site::Role;
+
+/// Secure monitoring of machines: from a sensor's socket to the API, and nothing is lost on the way.
+#[derive(Debug, Parser)]
+#[command(name = "vigia", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vigia up --demo 4                  make ./site if it is not there, run everything, with 4 simulated sensors
+  vigia init /srv/vigia              make a site directory: configuration and secrets
+  vigia sensor add 7 --name boiler --site /srv/vigia
+  vigia up --site /srv/vigia         run every role, and restart what dies
+  vigia ledger --site /srv/vigia     what became of every accepted reading
+
+Exit codes:
+  0 done   1 the answer is no   64 wrong usage or configuration   69 something cannot be reached
+  70 a fault inside   74 the disk";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a site directory: configuration, secrets, credentials
+    Init(init::Options),
+    /// Add, list, revoke sensors, and rotate their keys
+    Sensor(sensor::Options),
+    /// Run every role of a site, and restart what dies
+    Up(up::Options),
+    /// Show what became of every accepted reading; exits 0 only if the books balance
+    Ledger(ledger::Options),
+    /// Run one role: sensors' port, journal, embedded MQTT broker
+    Broker(role::Options),
+    /// Run one role: open and check what sensors sent
+    Verify(role::Options),
+    /// Run one role: turn readings into text
+    Transform(role::Options),
+    /// Run one role: keep readings, serve the API
+    Store(role::Options),
+    /// Run one role: watch limits, raise alarms
+    Alert(role::Options),
+    /// Break the system on purpose, in processes of its own, and judge what became of the readings
+    Drill(drill::Options),
+    /// Print the description of the API (OpenAPI, YAML)
+    Openapi,
+    /// Run a program that must not outlive its supervisor
+    #[command(hide = true)]
+    Leash(leash::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    exit::code(match cli.command {
+        Command::Init(options) => init::run(&options),
+        Command::Sensor(options) => sensor::run(&options),
+        Command::Up(options) => up::run(&options),
+        Command::Ledger(options) => ledger::run(&options),
+        Command::Broker(options) => role::run(Role::Broker, &options),
+        Command::Verify(options) => role::run(Role::Verify, &options),
+        Command::Transform(options) => role::run(Role::Transform, &options),
+        Command::Store(options) => role::run(Role::Store, &options),
+        Command::Alert(options) => role::run(Role::Alert, &options),
+        Command::Drill(options) => drill::run(&options),
+        Command::Openapi => openapi::run(),
+        Command::Leash(options) => leash::run(&options),
+    })
+}

@@ -1,1 +1,108 @@
-//! vigia-drills
+//! Failure drills: the real system in processes, real load, one fault, and an oracle that judges from
+//! outside. `vigia drill` runs them.
+//!
+//! [`catalog`] names them all; a drill is a few sentences of the vocabulary in [`scene`]. The
+//! [`oracle`] is pure: it is given what sensors claim and what the API exports, and believes neither
+//! the system's counters nor its words.
+//!
+//! Deliberately absent: any way into the processes. What a drill knows it has from their files, their
+//! API and /proc, as anybody could.
+
+pub mod api;
+pub mod books;
+pub mod catalog;
+mod drills;
+pub mod load;
+pub mod oracle;
+pub mod process;
+pub mod random;
+pub mod report;
+pub mod scene;
+pub mod site;
+pub mod system;
+pub mod truth;
+pub mod wait;
+
+use std::io::Write;
+use std::time::Duration;
+
+use vigia_kit::config::ConfigError;
+
+use crate::catalog::{Control, Drill, Shows};
+use crate::report::{Report, Verdict};
+use crate::scene::Scene;
+
+/// How drills are run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Decides the moments of faults.
+    pub seed: u64,
+    /// Print an account for people besides the line of JSON.
+    pub account: bool,
+    /// Keep the site's directory.
+    pub keep: bool,
+    /// How often the fault comes, instead of what the drill has.
+    pub times: Option<u32>,
+    /// How long something is down, instead of what the drill has.
+    pub down: Option<Duration>,
+}
+
+/// Runs a drill and prints what it found.
+///
+/// # Errors
+/// What keeps it from being run: that is no verdict about the system.
+pub async fn run(drill: &'static Drill, options: &Options) -> anyhow::Result<Report> {
+    if drill.control.is_some() && cfg!(not(feature = "sabotage")) {
+        return Err(ConfigError(format!(
+            "the negative control {:?} needs a program with deliberate defects in it: \
+             cargo build --release --features sabotage",
+            drill.name
+        ))
+        .into());
+    }
+    if options.account {
+        print(&format!("{}: {}", drill.name, drill.sentence));
+    }
+    let mut scene = Scene::open(drill, options).await?;
+    let played = (drill.play)(&mut scene).await;
+    let report = scene.close(played).await;
+    if options.account {
+        print(report.to_string().trim_end());
+    }
+    print(&report.json());
+    Ok(report)
+}
+
+/// Runs one drill after the other. Returns whether all of them ended as they should: drills with a
+/// pass, negative controls with the oracle finding the defect.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_all(
+    drills: impl IntoIterator<Item = &'static Drill>,
+    options: &Options,
+) -> anyhow::Result<bool> {
+    let mut good = true;
+    for drill in drills {
+        let report = run(drill, options).await?;
+        good &= match &drill.control {
+            None => report.verdict == Verdict::Pass,
+            Some(control) => was_caught(control, &report),
+        };
+    }
+    Ok(good)
+}
+
+/// Whether the oracle saw the defect, and not only something else went wrong.
+fn was_caught(control: &Control, report: &Report) -> bool {
+    let shown = match control.shows {
+        Shows::Lost => report.lost,
+        Shows::Duplicated => report.duplicated,
+    };
+    report.verdict == Verdict::Fail && shown > 0
+}
+
+/// A line on standard output. Who stops reading early is no error.
+pub(crate) fn print(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}

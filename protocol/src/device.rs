@@ -103,6 +103,9 @@ impl Device {
     /// A connection was made.
     pub fn connected(&mut self, nonce: [u8; 16], now: Micros) {
         self.disconnected();
+        // Which journal answers is not known before WELCOME. Until then nothing is let go that HELLO
+        // speaks of: what is evicted leaves a declaration in its place.
+        self.held.reset_custody(self.held.oldest().seq);
         let mut bytes = Hello {
             sensor: self.sensor,
             epoch: self.epoch,

@@ -68,7 +68,7 @@ pub const fn text_bound(frame_bytes: usize, readings: u16) -> usize {
     // A value of four bytes: its name, quotes, colon and comma, its digits, its status.
     let per_value = MAX_NAME_BYTES + 4 + 16 + 6;
     let values = frame_bytes.saturating_sub(SEALED_OVERHEAD + READING_HEAD_BYTES * readings) / 4;
-    let understood = readings * 240 + values * per_value;
+    let understood = readings * 260 + values * per_value;
     let quarantined = 192 + 2 * frame_bytes;
     if understood > quarantined { understood } else { quarantined }
 }

@@ -15,7 +15,9 @@
 
 mod model;
 
-use model::{Op, SENSOR, World, key};
+use std::collections::BTreeSet;
+
+use model::{Content, Op, SENSOR, World, key};
 use proptest::prelude::*;
 use vigia_protocol::ingress::{Event, Grant, Ingress};
 use vigia_protocol::time::Micros;
@@ -29,6 +31,7 @@ fn ordinary() -> impl Strategy<Value = Op> {
         10 => (0..4u8, bytes).prop_map(|(which, bytes)| Op::Down(which, bytes)),
         1 => (0..4u8).prop_map(Op::Cut),
         2 => (1..8000u16).prop_map(Op::Pass),
+        4 => (0..3u8).prop_map(Op::Round),
         8 => Just(Op::Sync),
         8 => (1..5u8).prop_map(Op::Tell),
         1 => any::<bool>().prop_map(Op::Busy),
@@ -75,8 +78,24 @@ proptest! {
         ops in prop::collection::vec(prop_oneof![25 => ordinary(), 1 => journal_faults()], 1..160),
     ) {
         let world = run(spool, &ops);
+        prop_assert!(world.sensors[0].device.held().is_empty());
         prop_assert_eq!(world.new_streams, 0, "a new stream, and readings that come twice");
         prop_assert!(world.conflicts.is_empty(), "two contents: {:?}", world.conflicts);
+    }
+
+    #[test]
+    fn with_room_for_all_of_them_every_reading_arrives(
+        ops in prop::collection::vec(prop_oneof![25 => ordinary(), 1 => journal_faults()], 1..160),
+    ) {
+        let world = run(1000, &ops);
+        let stored: BTreeSet<u64> = world.store.values().filter_map(|content| match content {
+            Content::Reading(id) => Some(*id),
+            Content::Gap => None,
+        }).collect();
+        prop_assert!((1..=world.taken()).all(|id| stored.contains(&id)));
+        let arrived: Vec<u64> = world.store.keys().map(|place| place.seq).collect();
+        let dense: Vec<u64> = (1..=arrived.len() as u64).collect();
+        prop_assert_eq!(arrived, dense);
     }
 
     #[test]

@@ -32,12 +32,8 @@ pub(crate) fn copy_after_error(path: &Path) -> io::Result<()> {
     if path.exists() {
         tracing::warn!(file = %path.display(), "copying the file: its disk had an I/O error");
         let fresh = beside(path, ".copy");
-        let mut to = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&fresh)?;
+        let mut to =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         io::copy(&mut File::open(path)?, &mut to)?;
         to.sync_all()?;
         fs::rename(&fresh, path)?;

@@ -108,7 +108,8 @@ fn writes_that_the_process_holds_back_are_there_after_the_sync_and_not_before() 
     let disk = Disk::open(&path, opening).unwrap();
     let mut rows = Rows::new();
     for round in 0..20_u64 {
-        let change: Change = (0..10).map(|key| (round * 3 + key, Some(500 * key as usize))).collect();
+        let change: Change =
+            (0..10).map(|key| (round * 3 + key, Some(500 * key as usize))).collect();
         apply(&disk, &change).unwrap();
         apply_model(&mut rows, &change);
         // What the file itself holds is what a killed process leaves behind.

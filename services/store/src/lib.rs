@@ -1,1 +1,89 @@
-//! vigia-store
+//! The store role: what arrives as text is kept in redb, accounted for, and served.
+//!
+//! Text in, through [`batch`] (opened, parsed, counted), into [`state`] (judged, in memory), through
+//! [`tables`] (one transaction), and then acknowledged and reported by [`ingest`]. Out again through
+//! [`query`] and [`ledger`], served by [`api`].
+
+mod account;
+pub mod api;
+pub mod batch;
+mod duplicates;
+mod extents;
+pub mod health;
+mod ingest;
+mod journals;
+pub mod ledger;
+pub mod limits;
+pub mod query;
+mod run;
+mod sabotage;
+mod state;
+pub mod store;
+pub mod stream;
+mod streams;
+mod tables;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+pub use api::openapi_yaml;
+use tokio::net::TcpListener;
+use vigia_kit::bus::BusLogin;
+use vigia_kit::clock::now;
+use vigia_kit::config::Unsynced;
+use vigia_kit::shutdown::Shutdown;
+use vigia_kit::site::{Role, Site};
+use vigia_protocol::topic::Arrow;
+
+use crate::batch::Keys;
+use crate::health::Health;
+use crate::ingest::{Ingest, die};
+use crate::store::Store;
+
+/// Runs the role until the end.
+///
+/// # Errors
+/// What keeps it from starting: secrets, another store on the site, the file, the address.
+pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
+    let _lock = site.lock(Role::Store.name())?;
+    let secrets = site.secrets(Role::Store)?;
+    let address = site.config.store.api;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("store.api: cannot listen on {address}"))?;
+    let bound = listener.local_addr()?;
+
+    let path = site.data_dir(Role::Store)?.join("store.redb");
+    let unsynced = match site.config.drills.unsynced {
+        Unsynced::Kernel => vigia_disk::Unsynced::Kernel,
+        Unsynced::Process => vigia_disk::Unsynced::Process,
+    };
+    let defect = site.config.drills.sabotage;
+    let opening = tokio::task::spawn_blocking(move || Store::open(&path, unsynced, defect, now()));
+    let store = Arc::new(opening.await??);
+    site.publish_addresses(&[("api", bound)])?;
+    tracing::info!(api = %bound, instance = format!("{:016x}", store.instance()), "ready");
+
+    let health = Arc::new(Health::default());
+    let ingest = Ingest {
+        store: store.clone(),
+        login: BusLogin {
+            address: site.config.bus_address(),
+            user: Role::Store.name().to_owned(),
+            password: secrets.password.clone(),
+        },
+        keys: Arc::new(Keys {
+            text: secrets.arrow(Arrow::Text).clone(),
+            journal: secrets.arrow(Arrow::Journal).clone(),
+        }),
+        stored: secrets.arrow(Arrow::Stored).clone(),
+        health: health.clone(),
+    };
+    let served = api::serve(listener, store.clone(), health, shutdown.clone());
+    let (served, ()) = tokio::join!(served, ingest.run(shutdown));
+    let last = tokio::task::spawn_blocking(move || store.checkpoint(now()));
+    if let Err(failed) = last.await? {
+        die(&failed);
+    }
+    served.context("the API")
+}

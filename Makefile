@@ -1,0 +1,76 @@
+# Everything from a fresh Debian 12 with rustup: `make run`, `make test`. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help run test test-rust test-cpp test-fuzz test-drills build build-rust build-cpp fmt lint clean
+
+# rustup puts cargo here, and a fresh login shell may not know it yet.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+VIGIA  := $(TARGET)/release/vigia
+ARGS   ?=
+
+# Cheap first: what fails should fail early.
+TEST_STEPS := test-rust test-cpp test-fuzz test-drills
+FUZZ_SECONDS ?= 5
+
+# The drills that must pass, and the deliberate defects that each must turn the oracle red.
+DRILLS := kill-broker kill-store kill-verify kill-transform kill-all power-off stop-store lose-journal
+CONTROLS := ack-before-fsync trim-on-puback drop-one store-twice
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@echo
+	@echo 'Example: make run ARGS="--for 30s --json"'
+
+# Set-up talks on standard error, so that the last line of standard output is the summary.
+run: ## Set up, build, and run the site ./site with 4 simulated sensors; ARGS="--for 30s --json"
+	@{ .ci/setup run && $(MAKE) build; } >&2
+	@exec $(VIGIA) up --site site --demo 4 $(ARGS)
+
+test: ## Set up and run every test, cheap ones first
+	@.ci/setup test
+	@for step in $(TEST_STEPS); do \
+	  begun=$$SECONDS; echo "===== $$step"; $(MAKE) $$step; echo "===== $$step: $$((SECONDS - begun)) s"; \
+	done
+
+test-rust: ## Rust: unit, property, crash and command tests
+	@if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run --locked --release --workspace; \
+	else cargo test --locked --release --workspace; fi
+
+test-cpp: ## C++: all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@cd sensor-cpp && cmake --preset asan && cmake --build --preset asan && ctest --preset asan
+
+test-fuzz: ## Every decoder against random input, for FUZZ_SECONDS each
+	@fuzz/run $(FUZZ_SECONDS)
+
+# The defects exist only in a build of their own, which must not be mistaken for the real one.
+test-drills: build ## Real processes, injected faults, an oracle; and the oracle's negative controls
+	@for drill in $(DRILLS); do $(VIGIA) drill $$drill; done
+	@cargo build --locked --release --package vigia --features sabotage --target-dir $(TARGET)/sabotage
+	@for control in $(CONTROLS); do \
+	  if $(TARGET)/sabotage/release/vigia drill $$control; \
+	  then echo "the oracle did not see $$control" >&2; exit 1; fi; \
+	done
+
+build: build-rust build-cpp ## The vigia command and the C++ sensor
+
+build-rust:
+	@cargo build --locked --release --package vigia
+
+build-cpp:
+	@cd sensor-cpp && cmake --preset release && cmake --build --preset release
+
+fmt: ## Format the Rust code
+	@cargo fmt --all
+
+lint: ## Formatting and warnings, which are errors
+	@cargo fmt --all --check
+	@cargo clippy --locked --release --workspace --all-targets -- -D warnings
+
+clean: ## Remove what was built; the site stays
+	@rm -rf $(TARGET) build

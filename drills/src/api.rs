@@ -1,0 +1,152 @@
+//! The system from the outside: its REST API.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::books::Books;
+use crate::oracle::Exported;
+use crate::site::Site;
+use crate::truth::{Measured, Place, QUANTITIES};
+
+const PAGE: &str = "10000";
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Api {
+    client: reqwest::Client,
+    base: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Page {
+    readings: Vec<Reading>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reading {
+    stream: u32,
+    seq: u64,
+    time: String,
+    values: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Api {
+    /// Of a site that listens.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn new(site: &Site) -> anyhow::Result<Self> {
+        let address = site.addresses().context("the site has no addresses")?.api;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(ANSWER_WITHIN)
+            .build()
+            .context("cannot start the HTTP client")?;
+        Ok(Self { client, base: format!("http://{address}/api/v1") })
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<T> {
+        let url = format!("{}/{path}", self.base);
+        let answer = self.client.get(&url).query(query).send().await;
+        let answer = answer.with_context(|| format!("cannot reach {url}"))?;
+        let status = answer.status();
+        let text = answer.text().await.with_context(|| format!("{url} broke off its answer"))?;
+        if !status.is_success() {
+            bail!("{url} answers {status}: {text}");
+        }
+        serde_json::from_str(&text).with_context(|| format!("{url} answers what is not expected"))
+    }
+
+    /// The ledger.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub async fn ledger(&self) -> anyhow::Result<Books> {
+        self.get("ledger", &[]).await
+    }
+
+    /// Where the sensor's newest stored reading stands.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be had.
+    pub async fn latest(&self, sensor: i16) -> anyhow::Result<Place> {
+        let reading: Reading = self.get(&format!("sensors/{sensor}/latest"), &[]).await?;
+        Ok((reading.stream, reading.seq))
+    }
+
+    /// Every reading of the sensor, in the API's order.
+    ///
+    /// # Errors
+    /// If a page cannot be had.
+    pub async fn export(&self, sensor: i16) -> anyhow::Result<Vec<Exported>> {
+        let path = format!("sensors/{sensor}/readings");
+        let mut all = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut query = vec![("limit", PAGE)];
+            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+            let page: Page = self.get(&path, &query).await?;
+            for reading in &page.readings {
+                all.push(reading.exported().with_context(|| format!("{path}: {reading:?}"))?);
+            }
+            if page.next_cursor.is_some() && page.next_cursor == cursor {
+                bail!("{path}: the cursor {cursor:?} leads to itself");
+            }
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+impl Reading {
+    fn exported(&self) -> anyhow::Result<Exported> {
+        let time: Timestamp = self.time.parse()?;
+        if self.values.len() != QUANTITIES.len() {
+            bail!("expected the values {QUANTITIES:?}");
+        }
+        let mut values = [None; QUANTITIES.len()];
+        for (value, name) in values.iter_mut().zip(QUANTITIES) {
+            let shown = self.values.get(name).with_context(|| format!("no {name}"))?;
+            if !shown.is_null() {
+                *value = Some(shown.as_f64().with_context(|| format!("{name} is no number"))? as f32);
+            }
+        }
+        let measured = Measured { time: time.as_microsecond(), values };
+        Ok(Exported { place: (self.stream, self.seq), measured })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(values: &str) -> anyhow::Result<Exported> {
+        let text = format!(
+            r#"{{"stream":2,"seq":9,"time":"2026-01-31T08:30:00.000001Z","quality":"good","values":{values}}}"#
+        );
+        serde_json::from_str::<Reading>(&text).unwrap().exported()
+    }
+
+    #[test]
+    fn a_reading_is_read_to_the_microsecond_and_the_last_bit() {
+        let exported = reading(r#"{"pressure":1013.25,"humidity":null,"temperature":21.6000004}"#).unwrap();
+        assert_eq!(exported.place, (2, 9));
+        assert_eq!(exported.measured.time, 1_769_848_200_000_001);
+        assert_eq!(exported.measured.values, [Some(21.6_f32), Some(1013.25), None]);
+    }
+
+    #[test]
+    fn other_values_than_were_sent_are_refused() {
+        assert!(reading(r#"{"temperature":1,"pressure":2}"#).is_err());
+        assert!(reading(r#"{"temperature":1,"pressure":2,"flow":3}"#).is_err());
+        assert!(reading(r#"{"temperature":1,"pressure":2,"humidity":"3"}"#).is_err());
+    }
+}

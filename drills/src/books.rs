@@ -1,0 +1,78 @@
+//! The system's own ledger, as far as it is held against what the oracle finds.
+
+use serde::Deserialize;
+
+/// `GET /api/v1/ledger`
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Books {
+    /// `balanced`, `unbalanced` or `unknown`.
+    pub verdict: String,
+    /// Why it is not balanced.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+    /// What became of what was accepted.
+    pub readings: Counts,
+    /// Holes in the sensors' numbering.
+    pub gaps: Gaps,
+    /// Per log of a journal.
+    #[serde(default)]
+    pub logs: Vec<Log>,
+    /// Logs whose journal is gone.
+    #[serde(default)]
+    pub orphaned_logs: Vec<Log>,
+    /// Duplicates that say something else than what is stored.
+    #[serde(default)]
+    pub conflicts: u64,
+    /// The journals that report.
+    #[serde(default)]
+    pub journals: Vec<Journal>,
+}
+
+/// Readings.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct Counts {
+    /// By the journal; absent if it is silent.
+    pub accepted: Option<u64>,
+    /// In the store.
+    pub stored: u64,
+    /// Kept as raw bytes with a reason.
+    pub quarantined: u64,
+    /// Seen before.
+    pub duplicate: u64,
+    /// What no one holds any more.
+    pub lost: u64,
+    /// On its way; absent if the journal is silent.
+    pub in_flight: Option<u64>,
+}
+
+/// Readings missing in the numbering of sensors.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct Gaps {
+    /// Declared by the sensor.
+    pub declared: u64,
+    /// By nobody.
+    pub unexplained: u64,
+}
+
+/// One opening of a journal.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Log {
+    /// Its id.
+    pub log: String,
+}
+
+/// One journal.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Journal {
+    /// Its id.
+    pub journal: String,
+}
+
+impl Books {
+    /// Whether the journal has spoken, and everything it has taken is accounted for.
+    pub fn are_settled(&self, acknowledged: u64) -> bool {
+        self.verdict != "unknown"
+            && self.readings.in_flight == Some(0)
+            && self.readings.accepted.is_some_and(|accepted| accepted >= acknowledged)
+    }
+}

@@ -1,0 +1,266 @@
+//! The load: real C++ sensors, each with its key, its spool and its truth file.
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::process::Signal;
+use tokio::process::{Child, Command};
+
+use crate::process::Process;
+use crate::site::Site;
+use crate::system::append;
+use crate::truth::{Place, TruthFile};
+use crate::wait;
+
+const PROGRAM: &str = "vigia-sensor";
+/// Where the build leaves it, below the directory of the sources.
+const BUILT: &str = "build/sensor-release/vigia-sensor";
+/// How long stopped sensors go on delivering what they hold.
+const LINGER: Duration = Duration::from_secs(90);
+/// And a little longer, until they are gone.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(100);
+const MOMENT_WITHIN: Duration = Duration::from_secs(1);
+/// Dead processes are gone this soon.
+const CLEARED_WITHIN: Duration = Duration::from_secs(5);
+const FIRST_WITHIN: Duration = Duration::from_secs(30);
+
+/// There is no such program.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there is no {PROGRAM} at {0}: 'make build', or 'cmake --preset release && cmake --build --preset \
+     release' in sensor-cpp, builds it; VIGIA_SENSOR names another"
+)]
+pub struct NoSensorProgram(String);
+
+/// How much of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// Sensors 1 to this.
+    pub sensors: i16,
+    /// Readings per second of each.
+    pub hertz: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Load {
+    program: PathBuf,
+    executable: PathBuf,
+    site: PathBuf,
+    ingress: SocketAddr,
+    seed: u64,
+    hertz: u32,
+    /// By their numbers, from 1.
+    sensors: Vec<Sensor>,
+}
+
+#[derive(Debug)]
+struct Sensor {
+    id: i16,
+    child: Option<Child>,
+    truth: TruthFile,
+}
+
+impl Load {
+    /// For a site that listens. Finds the program; no sensor runs yet.
+    ///
+    /// # Errors
+    /// [`NoSensorProgram`], or what the file system says.
+    pub fn new(site: &Site, rate: Rate, seed: u64) -> anyhow::Result<Self> {
+        let program = program(&site.executable)?;
+        for part in ["truth", "spools"] {
+            fs::create_dir_all(site.file(part)).context("cannot make the sensors' directories")?;
+        }
+        let ingress = site.addresses().context("the site has no addresses")?.sensor;
+        let sensor = |id: i16| {
+            let truth = TruthFile::new(site.file(&format!("truth/{id}.txt")));
+            Sensor { id, child: None, truth }
+        };
+        Ok(Self {
+            program,
+            executable: site.executable.clone(),
+            site: site.path().to_owned(),
+            ingress,
+            seed,
+            hertz: rate.hertz,
+            sensors: (1..=rate.sensors).map(sensor).collect(),
+        })
+    }
+
+    /// Starts those that do not run, and waits until each has been acknowledged something.
+    ///
+    /// # Errors
+    /// What did not come.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        self.start_blindly()?;
+        let what = || "every sensor has been acknowledged its first reading".to_owned();
+        wait::until(FIRST_WITHIN, what, async || {
+            self.catch_up()?;
+            let all = self.sensors.iter().all(|sensor| sensor.truth.truth.acknowledgements() > 0);
+            Ok(all.then_some(()))
+        })
+        .await
+    }
+
+    /// Starts those that do not run, whether or not there is anybody to answer.
+    ///
+    /// # Errors
+    /// If one cannot be started.
+    pub fn start_blindly(&mut self) -> anyhow::Result<()> {
+        let file = |path: String| self.site.join(path);
+        for sensor in self.sensors.iter_mut().filter(|sensor| sensor.child.is_none()) {
+            let id = sensor.id;
+            let seed = self.seed.wrapping_mul(1_000).wrapping_add(id.unsigned_abs().into());
+            let child = Command::new(&self.executable)
+                .args(["leash", "--to", &std::process::id().to_string(), "--"])
+                .arg(&self.program)
+                .args(["--connect", &self.ingress.to_string()])
+                .arg("--key")
+                .arg(file(format!("devices/{id}.key")))
+                .arg("--spool")
+                .arg(file(format!("spools/{id}")))
+                .arg("--truth")
+                .arg(file(format!("truth/{id}.txt")))
+                .args(["--rate", &self.hertz.to_string(), "--seed", &seed.to_string()])
+                .args(["--linger", &format!("{}s", LINGER.as_secs())])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(append(&file("sensors.log".to_owned()))?)
+                .process_group(0)
+                .kill_on_drop(true)
+                .spawn()
+                .context("cannot start a sensor")?;
+            sensor.child = Some(child);
+        }
+        Ok(())
+    }
+
+    /// Reads what truth files say by now.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn catch_up(&mut self) -> anyhow::Result<()> {
+        for sensor in &mut self.sensors {
+            sensor.truth.catch_up().with_context(|| format!("the truth file of {}", sensor.id))?;
+        }
+        Ok(())
+    }
+
+    /// All sensors with what they claim, as of the last [`Load::catch_up`].
+    pub fn truths(&self) -> impl Iterator<Item = (i16, &TruthFile)> {
+        self.sensors.iter().map(|sensor| (sensor.id, &sensor.truth))
+    }
+
+    /// Numbers acknowledged to all of them.
+    pub fn acknowledgements(&self) -> u64 {
+        self.truths().map(|(_, file)| file.truth.acknowledgements()).sum()
+    }
+
+    /// How far acknowledgements have come, per sensor.
+    pub fn fronts(&self) -> Vec<(i16, Place)> {
+        self.truths().map(|(id, file)| (id, file.truth.front())).collect()
+    }
+
+    /// The processes, by sensor.
+    pub fn processes(&self) -> Vec<(i16, Process)> {
+        let process = |sensor: &Sensor| Process::new(sensor.child.as_ref()?.id()?);
+        self.sensors.iter().filter_map(|sensor| Some((sensor.id, process(sensor)?))).collect()
+    }
+
+    /// kill -9 of those that `chosen` names.
+    ///
+    /// # Errors
+    /// If one cannot be watched.
+    pub async fn kill(&mut self, chosen: impl Fn(i16) -> bool) -> anyhow::Result<Vec<(i16, Process)>> {
+        let killed: Vec<_> = self.processes().into_iter().filter(|(id, _)| chosen(*id)).collect();
+        killed.iter().for_each(|(_, process)| process.kill());
+        for sensor in self.sensors.iter_mut().filter(|sensor| chosen(sensor.id)) {
+            if let Some(mut child) = sensor.child.take() {
+                child.wait().await.context("a sensor cannot be watched")?;
+            }
+        }
+        Ok(killed)
+    }
+
+    /// Takes a dead sensor's memory.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn destroy_spool(&self, id: i16) -> anyhow::Result<()> {
+        let spool = self.site.join(format!("spools/{id}"));
+        fs::remove_dir_all(&spool).with_context(|| format!("cannot remove {}", spool.display()))
+    }
+
+    /// Blocks until one of those that `chosen` names has been acknowledged more. Looks without a pause:
+    /// what follows is to happen right then.
+    ///
+    /// # Errors
+    /// What the file system says. That nothing comes within a second is none.
+    pub fn at_an_acknowledgement(&mut self, chosen: impl Fn(i16) -> bool) -> anyhow::Result<()> {
+        self.catch_up()?;
+        let begun = Instant::now();
+        while begun.elapsed() < MOMENT_WITHIN {
+            for sensor in self.sensors.iter_mut().filter(|sensor| chosen(sensor.id)) {
+                let before = sensor.truth.truth.acknowledgements();
+                sensor.truth.catch_up()?;
+                if sensor.truth.truth.acknowledgements() > before {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// SIGTERM to all: they take nothing new, deliver what they hold, and end.
+    ///
+    /// # Errors
+    /// If one ends otherwise than with everything delivered.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        for (_, process) in self.processes() {
+            process.signal(Signal::TERM)?;
+        }
+        for sensor in &mut self.sensors {
+            let Some(mut child) = sensor.child.take() else { continue };
+            let id = sensor.id;
+            let Ok(status) = tokio::time::timeout(DELIVERED_WITHIN, child.wait()).await else {
+                bail!("sensor {id} does not end");
+            };
+            let status = status.context("a sensor cannot be watched")?;
+            if !status.success() {
+                bail!("sensor {id} could not deliver what it held: {status}, see sensors.log");
+            }
+        }
+        self.catch_up()
+    }
+}
+
+/// Whatever happened: no sensor is left.
+impl Drop for Load {
+    fn drop(&mut self) {
+        let left = self.processes();
+        left.iter().for_each(|(_, process)| process.kill());
+        let begun = Instant::now();
+        let is_left = || left.iter().any(|(_, process)| process.state().is_some());
+        while is_left() && begun.elapsed() < CLEARED_WITHIN {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn program(own: &Path) -> anyhow::Result<PathBuf> {
+    let candidates = match env::var_os("VIGIA_SENSOR") {
+        Some(named) => vec![PathBuf::from(named)],
+        None => vec![own.with_file_name(PROGRAM), PathBuf::from(BUILT)],
+    };
+    let Some(found) = candidates.iter().find(|path| path.is_file()) else {
+        let places: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        return Err(NoSensorProgram(places.join(" or ")).into());
+    };
+    // Absolute, because a bare name would be looked up in PATH.
+    fs::canonicalize(found).with_context(|| format!("{}", found.display()))
+}

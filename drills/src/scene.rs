@@ -1,0 +1,502 @@
+//! The vocabulary of drills: a running system under load, the faults it is subjected to, and what is
+//! expected of it. A drill is a few of these sentences.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::Signal;
+use vigia_kit::site::Role;
+
+use crate::Options;
+use crate::api::Api;
+use crate::books::Books;
+use crate::catalog::Drill;
+use crate::load::Load;
+use crate::oracle::{disagreements, judge};
+use crate::random::Random;
+use crate::report::{Report, Verdict};
+use crate::site::Site;
+use crate::system::{Pids, System};
+use crate::truth::Place;
+use crate::wait;
+
+/// Faults come this long after the system has recovered from the last one.
+const MOMENTS: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(2));
+/// A role that died is there again, with its supervisor's pauses.
+const REPLACED_WITHIN: Duration = Duration::from_secs(30);
+/// A system that has not recovered by then is not waited for.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
+/// Where the broker lives through the fault, nobody waits longer for an acknowledgement.
+const LONGEST_SILENCE: Duration = Duration::from_secs(2);
+/// Everything acknowledged is accounted for this long after the sensors have ended.
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+/// What becomes of a lost log is told when the lost journal has been silent for a while.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
+
+/// See the module. Its parts end in this order.
+#[derive(Debug)]
+pub struct Scene {
+    load: Load,
+    system: System,
+    site: Site,
+    api: Api,
+    drill: &'static Drill,
+    options: Options,
+    random: Random,
+    begun: Instant,
+    /// When the fault that is not yet recovered from came.
+    fault: Instant,
+    silence: Silence,
+    evidence: Vec<String>,
+    recovery: Option<Duration>,
+}
+
+/// How long acknowledgements have kept sensors waiting.
+#[derive(Debug, Clone, Copy)]
+struct Silence {
+    acknowledgements: u64,
+    since: Instant,
+    longest: Duration,
+}
+
+impl Silence {
+    fn begin(acknowledgements: u64) -> Self {
+        Self { acknowledgements, since: Instant::now(), longest: Duration::ZERO }
+    }
+
+    fn listen(&mut self, acknowledgements: u64) {
+        self.longest = self.longest.max(self.since.elapsed());
+        if acknowledgements > self.acknowledgements {
+            *self = Self { longest: self.longest, ..Self::begin(acknowledgements) };
+        }
+    }
+}
+
+impl Scene {
+    /// Makes the site, starts the system and the load.
+    ///
+    /// # Errors
+    /// What cannot be had here: that is no verdict about the system.
+    pub async fn open(drill: &'static Drill, options: &Options) -> anyhow::Result<Self> {
+        let begun = Instant::now();
+        let site = Site::make(drill.name, drill.site, drill.load.sensors).await?;
+        let mut system = System::new(&site);
+        system.start(&site).await?;
+        let load = Load::new(&site, drill.load, options.seed)?;
+        let api = Api::new(&site)?;
+        let mut scene = Self {
+            load,
+            system,
+            site,
+            api,
+            drill,
+            options: options.clone(),
+            random: Random::new(options.seed),
+            begun,
+            fault: Instant::now(),
+            silence: Silence::begin(0),
+            evidence: Vec::new(),
+            recovery: None,
+        };
+        if options.keep {
+            scene.site.keep();
+        }
+        scene.load.start().await?;
+        scene.say(&format!(
+            "{} sensors send {} readings a second each; site {}",
+            drill.load.sensors,
+            drill.load.hertz,
+            scene.site.path().display()
+        ));
+        Ok(scene)
+    }
+
+    /// How often the fault is to come: as often as asked for, or `usually`.
+    pub fn times(&self, usually: u32) -> u32 {
+        self.options.times.unwrap_or(usually)
+    }
+
+    /// How long something is to be down: as long as asked for, or `usually`.
+    pub fn down_time(&self, usually: Duration) -> Duration {
+        self.options.down.unwrap_or(usually)
+    }
+
+    /// Tells people what is done.
+    pub fn say(&self, words: &str) {
+        if self.options.account {
+            crate::print(&format!("  {:6.1} s  {words}", self.begun.elapsed().as_secs_f64()));
+        }
+    }
+
+    /// The fault was seen like this.
+    pub fn saw(&mut self, evidence: String) {
+        self.say(&evidence);
+        self.evidence.push(evidence);
+    }
+
+    /// Lets the load run for a time that only the seed knows.
+    pub async fn random_moment(&mut self) {
+        let (least, most) = MOMENTS;
+        tokio::time::sleep(self.random.between(least, most)).await;
+    }
+
+    /// kill -9 of a role; the supervisor starts another.
+    ///
+    /// # Errors
+    /// If it is not replaced.
+    pub async fn kill(&mut self, role: Role) -> anyhow::Result<()> {
+        self.fault_comes()?;
+        let old = self.system.kill(role)?;
+        let Self { system, load, silence, .. } = self;
+        let what = || format!("{} runs again", role.name());
+        let new = wait::until(REPLACED_WITHIN, what, async || {
+            load.catch_up()?;
+            silence.listen(load.acknowledgements());
+            Ok(system.replacement(role, old))
+        });
+        let new = new.await?;
+        self.saw(format!("{}: process {old} killed, {new} took its place", role.name()));
+        Ok(())
+    }
+
+    /// kill -9 of the supervisor and all roles at once; sensors stay.
+    ///
+    /// # Errors
+    /// If they do not die.
+    pub async fn kill_everything(&mut self) -> anyhow::Result<Pids> {
+        self.fault_comes()?;
+        let pids = self.system.kill_all(|| Ok(())).await?;
+        self.say("supervisor and all roles killed at once");
+        Ok(pids)
+    }
+
+    /// The same right after a sensor that `chosen` names was acknowledged something. Those sensors, too,
+    /// are destroyed with all they remember: what was acknowledged to them is in the journal or nowhere.
+    ///
+    /// # Errors
+    /// If something does not die.
+    pub async fn cut_the_power(&mut self, chosen: fn(i16) -> bool) -> anyhow::Result<Pids> {
+        self.fault_comes()?;
+        let load = &mut self.load;
+        let pids = self.system.kill_all(|| load.at_an_acknowledgement(chosen)).await?;
+        let killed = self.load.kill(chosen).await?;
+        for (id, _) in &killed {
+            self.load.destroy_spool(*id)?;
+        }
+        self.say(&format!(
+            "power cut: unsynced writes are gone, {} sensors destroyed with their spools",
+            killed.len()
+        ));
+        Ok(pids)
+    }
+
+    /// Starts the system again, and the sensors that are down.
+    ///
+    /// # Errors
+    /// If it does not start, or a process that was killed is still there.
+    pub async fn start_again(&mut self, killed: &Pids) -> anyhow::Result<()> {
+        self.system.start(&self.site).await?;
+        self.load.start_blindly()?;
+        let new = self.system.pids();
+        for (role, old) in killed {
+            ensure!(new.get(role).is_some_and(|new| new != old), "{role} is still process {old}");
+        }
+        let pairs: Vec<String> = killed
+            .iter()
+            .filter_map(|(role, old)| Some(format!("{role} {old} → {}", new.get(role)?)))
+            .collect();
+        self.saw(format!("started again with other processes: {}", pairs.join(", ")));
+        Ok(())
+    }
+
+    /// SIGTERM to the supervisor, which stops everything in order.
+    ///
+    /// # Errors
+    /// If it does not stop.
+    pub async fn stop_system(&mut self) -> anyhow::Result<Pids> {
+        let pids = self.system.pids();
+        let took = self.system.stop().await?;
+        self.say(&format!("system stopped in order, in {:.1} s", took.as_secs_f64()));
+        Ok(pids)
+    }
+
+    /// Lets the load run with nobody to answer.
+    ///
+    /// # Errors
+    /// If somebody answers.
+    pub async fn nobody_answers_for(&mut self, time: Duration) -> anyhow::Result<()> {
+        self.load.catch_up()?;
+        let before = self.load.acknowledgements();
+        tokio::time::sleep(time).await;
+        self.load.catch_up()?;
+        let after = self.load.acknowledgements();
+        ensure!(before == after, "{} were acknowledged by nobody", after - before);
+        Ok(())
+    }
+
+    /// kill -9 of all sensors, which then start again with the spools they have.
+    ///
+    /// # Errors
+    /// If they do not die, or cannot be started.
+    pub async fn restart_sensors(&mut self) -> anyhow::Result<()> {
+        let killed = self.load.kill(|_| true).await?;
+        self.load.start_blindly()?;
+        let pairs: Vec<String> = killed
+            .iter()
+            .zip(self.load.processes())
+            .map(|((id, old), (_, new))| format!("{id}: {old} → {new}"))
+            .collect();
+        self.saw(format!("sensors killed and started again: {}", pairs.join(", ")));
+        Ok(())
+    }
+
+    /// Takes a file of the system's away.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn destroy(&mut self, path: &str) -> anyhow::Result<()> {
+        let path = self.site.file(path);
+        let bytes = fs::metadata(&path).with_context(|| format!("{}", path.display()))?.len();
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        self.say(&format!("{} of {bytes} bytes is gone", path.display()));
+        Ok(())
+    }
+
+    /// SIGSTOP of a role until so many readings have been acknowledged since, then SIGCONT.
+    ///
+    /// # Errors
+    /// If it does not stop, or acknowledgements do not go on.
+    pub async fn stop_while_acknowledged(&mut self, role: Role, readings: u64) -> anyhow::Result<()> {
+        self.fault_comes()?;
+        let process = self.system.role(role)?;
+        process.signal(Signal::STOP)?;
+        let what = || format!("{} is stopped", role.name());
+        wait::until(LONGEST_SILENCE, what, async || Ok((process.state() == Some('T')).then_some(()))).await?;
+        self.saw(format!("{}: process {process} in state T", role.name()));
+        let stopped = Instant::now();
+        let before = self.load.acknowledgements();
+        let acknowledged = loop {
+            self.listen()?;
+            let acknowledged = self.load.acknowledgements() - before;
+            if acknowledged >= readings {
+                break acknowledged;
+            }
+            ensure!(
+                stopped.elapsed() < RECOVERED_WITHIN,
+                "only {acknowledged} of {readings} readings were acknowledged in {RECOVERED_WITHIN:?}"
+            );
+            ensure!(process.state() == Some('T'), "process {process} did not stay stopped");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        process.signal(Signal::CONT)?;
+        self.fault = Instant::now();
+        self.saw(format!(
+            "{acknowledged} readings acknowledged in {:.1} s meanwhile",
+            stopped.elapsed().as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    /// The role has never had more memory than this.
+    ///
+    /// # Errors
+    /// If it has.
+    pub fn memory_stays_below(&mut self, role: Role, bytes: u64) -> anyhow::Result<()> {
+        let peak = self.system.role(role)?.peak_bytes().context("no VmHWM in /proc")?;
+        let words = format!("{} used {} MiB at its peak", role.name(), peak >> 20);
+        ensure!(peak < bytes, "{words}, expected less than {} MiB", bytes >> 20);
+        self.saw(words);
+        Ok(())
+    }
+
+    /// A reading that is acknowledged from now on can be queried, not later than this after the fault.
+    ///
+    /// # Errors
+    /// If it cannot, or later.
+    pub async fn recovers_within(&mut self, limit: Duration) -> anyhow::Result<()> {
+        self.listen()?;
+        let before = self.load.fronts();
+        let mut asked = None;
+        while !self.has_recovered(&before, &mut asked).await {
+            self.listen()?;
+            if self.fault.elapsed() >= RECOVERED_WITHIN {
+                bail!("{RECOVERED_WITHIN:?} after the fault no newly acknowledged reading can be queried: {asked:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let took = self.fault.elapsed();
+        self.recovery = self.recovery.max(Some(took));
+        self.say(&format!("recovered {:.2} s after the fault", took.as_secs_f64()));
+        ensure!(took <= limit, "recovered after {:.2} s, expected at most {limit:?}", took.as_secs_f64());
+        Ok(())
+    }
+
+    /// Whether the store has a reading that was acknowledged after `before`.
+    async fn has_recovered(
+        &self,
+        before: &[(i16, Place)],
+        asked: &mut Option<anyhow::Result<Place>>,
+    ) -> bool {
+        let now = self.load.fronts();
+        let mut newer = now.iter().zip(before).filter(|(now, before)| now.1 > before.1);
+        let Some(((sensor, (stream, below)), _)) = newer.next() else { return false };
+        let latest = self.api.latest(*sensor).await;
+        // Below a new stream's first number nothing was acknowledged yet.
+        let found = latest.as_ref().is_ok_and(|latest| *below > 1 && *latest >= (*stream, below - 1));
+        *asked = Some(latest);
+        found
+    }
+
+    /// Since the fault, sensors were not kept waiting.
+    ///
+    /// # Errors
+    /// If they were.
+    pub fn acknowledgements_went_on(&mut self) -> anyhow::Result<()> {
+        self.listen()?;
+        let longest = self.silence.longest;
+        self.say(&format!("no sensor waited longer than {} ms meanwhile", longest.as_millis()));
+        ensure!(
+            longest <= LONGEST_SILENCE,
+            "nothing was acknowledged for {:.1} s although the broker ran",
+            longest.as_secs_f64()
+        );
+        Ok(())
+    }
+
+    /// The ids of all logs the ledger knows.
+    ///
+    /// # Errors
+    /// If the ledger cannot be had.
+    pub async fn logs(&self) -> anyhow::Result<BTreeSet<String>> {
+        Ok(self.api.ledger().await?.logs.into_iter().map(|log| log.log).collect())
+    }
+
+    /// The ids of all journals the ledger knows.
+    ///
+    /// # Errors
+    /// If the ledger cannot be had.
+    pub async fn journals(&self) -> anyhow::Result<BTreeSet<String>> {
+        let books = self.api.ledger().await?;
+        Ok(books.journals.into_iter().map(|journal| journal.journal).collect())
+    }
+
+    /// Waits until the ledger says what `shown` looks for, and takes that as evidence.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn ledger_shows(
+        &mut self,
+        what: &str,
+        shown: impl Fn(&Books) -> Option<String>,
+    ) -> anyhow::Result<()> {
+        let words = || format!("the ledger shows {what}");
+        let found = wait::until(TOLD_WITHIN, words, async || {
+            Ok(self.api.ledger().await.ok().as_ref().and_then(&shown))
+        });
+        let found = found.await?;
+        self.saw(format!("the ledger shows {what}: {found}"));
+        Ok(())
+    }
+
+    /// What happened so far was no fault of the system's: recovery counts from now.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn fault_ends(&mut self) -> anyhow::Result<()> {
+        self.fault_comes()
+    }
+
+    fn fault_comes(&mut self) -> anyhow::Result<()> {
+        self.load.catch_up()?;
+        self.silence = Silence::begin(self.load.acknowledgements());
+        self.fault = Instant::now();
+        Ok(())
+    }
+
+    fn listen(&mut self) -> anyhow::Result<()> {
+        self.load.catch_up()?;
+        self.silence.listen(self.load.acknowledgements());
+        Ok(())
+    }
+
+    /// Ends the load, waits until everything is accounted for, and lets the oracle judge. `played` is
+    /// how the drill itself went.
+    pub async fn close(mut self, played: anyhow::Result<()>) -> Report {
+        let mut report = Report {
+            drill: self.drill.name,
+            seed: self.options.seed,
+            evidence: std::mem::take(&mut self.evidence),
+            acknowledged: 0,
+            stored: 0,
+            lost: 0,
+            duplicated: 0,
+            unexpected: 0,
+            recovery_s: self.recovery.map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0),
+            verdict: Verdict::Unknown,
+            ledger: "unknown".to_owned(),
+            seconds: 0.0,
+            reasons: Vec::new(),
+            site: None,
+        };
+        let complain = |reasons: &mut Vec<String>, result: anyhow::Result<()>| {
+            reasons.extend(result.err().map(|error| format!("{error:#}")));
+        };
+        complain(&mut report.reasons, played);
+        let judged = self.drain_and_judge(&mut report).await;
+        complain(&mut report.reasons, judged);
+        report.decide();
+        report.seconds = (self.begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+        // A failure that nobody asked for is to be looked into.
+        if self.options.keep || (report.verdict != Verdict::Pass && self.drill.control.is_none()) {
+            self.site.keep();
+            report.site = Some(self.site.path().to_owned());
+        }
+        report
+    }
+
+    async fn drain_and_judge(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        if self.system.pids().is_empty() {
+            bail!("the system does not run, so that nothing can be judged");
+        }
+        self.load.stop().await.context("at the end")?;
+        let acknowledged = self.load.acknowledgements();
+        self.say(&format!("sensors have delivered and ended: {acknowledged} acknowledged"));
+        if let Err(error) = self.drained(acknowledged).await {
+            report.reasons.push(format!("{error:#}"));
+        }
+        let mut exports = Vec::new();
+        for (sensor, _) in self.load.truths() {
+            exports.push(self.api.export(sensor).await?);
+        }
+        let books = self.api.ledger().await?;
+        report.ledger = books.verdict.clone();
+        let claims = self.load.truths().zip(&exports);
+        let findings = judge(claims.map(|((id, file), export)| (id, &file.truth, export.as_slice())));
+        report.found(&findings);
+        report.reasons.extend(findings.defects());
+        report.reasons.extend(disagreements(&findings, &books, self.drill.expected));
+        report.reasons.extend(books.reasons.iter().map(|reason| format!("ledger: {reason}")));
+        report.reasons.extend(findings.examples.iter().map(|example| format!("such as {example}")));
+        Ok(())
+    }
+
+    async fn drained(&self, acknowledged: u64) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let last = match self.api.ledger().await {
+                Ok(books) if books.are_settled(acknowledged) => {
+                    self.say(&format!("drained after {:.1} s", begun.elapsed().as_secs_f64()));
+                    return Ok(());
+                }
+                Ok(books) => format!("{} {:?} {:?}", books.verdict, books.readings, books.reasons),
+                Err(error) => format!("{error:#}"),
+            };
+            if begun.elapsed() >= DRAINED_WITHIN {
+                bail!("not drained {DRAINED_WITHIN:?} after the sensors ended: {last}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}

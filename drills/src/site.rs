@@ -1,0 +1,135 @@
+//! A site of a drill's own: made by the real command, on a real disk, gone afterwards.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use tempfile::TempDir;
+use tokio::process::Command;
+use vigia_kit::config::ConfigError;
+
+/// File systems that a power cut empties: nothing on them is durable.
+const VOLATILE: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// What a drill's site differs in from what `vigia init` makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Unsynced writes die with the process that made them, as in a power cut.
+    pub forgetful: bool,
+    /// A deliberate defect, by its name in the configuration.
+    pub sabotage: Option<&'static str>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Site {
+    dir: TempDir,
+    /// The real system's executable.
+    pub executable: PathBuf,
+}
+
+/// Where the site's roles listen.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Addresses {
+    /// The sensors' port.
+    pub sensor: SocketAddr,
+    /// The API.
+    pub api: SocketAddr,
+}
+
+impl Site {
+    /// Makes it, with sensors 1 to `sensors`.
+    ///
+    /// # Errors
+    /// If there is no disk to make it on, or what the command says.
+    pub async fn make(name: &str, settings: Settings, sensors: i16) -> anyhow::Result<Self> {
+        let place = place()?;
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{name}-"))
+            .tempdir_in(&place)
+            .with_context(|| format!("cannot make a directory in {}", place.display()))?;
+        let executable = env::current_exe().context("cannot find the running program's file")?;
+        let site = Self { dir, executable };
+        site.vigia(&["init".as_ref(), site.path().as_os_str(), "--ports".as_ref(), "auto".as_ref()])
+            .await?;
+        site.configure(settings)?;
+        for id in 1..=sensors {
+            let id = id.to_string();
+            let arguments =
+                ["sensor".as_ref(), "add".as_ref(), id.as_ref(), "--site".as_ref(), site.path().as_os_str()];
+            site.vigia(&arguments).await?;
+        }
+        Ok(site)
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A file or directory in it.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.path().join(path)
+    }
+
+    /// Leaves the directory where it is, whatever happens.
+    pub fn keep(&mut self) {
+        self.dir.disable_cleanup(true);
+    }
+
+    /// What its roles have bound so far.
+    pub fn addresses(&self) -> Option<Addresses> {
+        let text = fs::read_to_string(self.file("run/addresses.json")).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    async fn vigia(&self, arguments: &[&OsStr]) -> anyhow::Result<()> {
+        let output = Command::new(&self.executable).args(arguments).kill_on_drop(true).output().await;
+        let output = output.with_context(|| format!("cannot run {}", self.executable.display()))?;
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr);
+            bail!("{} {arguments:?}: {}", self.executable.display(), words.trim());
+        }
+        Ok(())
+    }
+
+    fn configure(&self, settings: Settings) -> anyhow::Result<()> {
+        let file = self.file("vigia.toml");
+        let text = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
+        let mut section = "\n[drills]\nallowed = true\n".to_owned();
+        if settings.forgetful {
+            section.push_str("unsynced = \"process\"\n");
+        }
+        if let Some(defect) = settings.sabotage {
+            section.push_str(&format!("sabotage = \"{defect}\"\n"));
+        }
+        if text.matches("\n[drills]\n").count() != 1 {
+            bail!("{} has no [drills] section to change", file.display());
+        }
+        fs::write(&file, text.replace("\n[drills]\n", &section))
+            .with_context(|| format!("{}", file.display()))
+    }
+}
+
+/// Where sites of drills are made: with the build, if there is one here, or where temporary files go.
+fn place() -> anyhow::Result<PathBuf> {
+    let here = env::current_dir().context("cannot tell the current directory")?;
+    let built = here.join("target");
+    let place = if built.is_dir() { built.join("drills") } else { env::temp_dir() };
+    fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+    let place = fs::canonicalize(&place).with_context(|| format!("{}", place.display()))?;
+    let kind = rustix::fs::statfs(&place).with_context(|| format!("{}", place.display()))?.f_type;
+    if VOLATILE.contains(&(kind as u64)) {
+        return Err(ConfigError(format!(
+            "{} is in memory (tmpfs), where nothing is durable: run the drill in a directory on a disk, \
+             or let TMPDIR name one",
+            place.display()
+        ))
+        .into());
+    }
+    Ok(place)
+}

@@ -1,0 +1,173 @@
+//! The REST API, its document and its Swagger UI.
+
+mod connections;
+mod health;
+mod ledger;
+mod log;
+mod pages;
+mod problem;
+mod quarantine;
+mod reading;
+mod readings;
+mod sensors;
+mod series;
+pub mod time;
+
+use std::io;
+use std::sync::Arc;
+
+use poem::http::{HeaderValue, header};
+use poem::{Endpoint, EndpointExt, Request, Response, Route, Server};
+use poem_openapi::{OpenApiService, Tags};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use vigia_disk::redb;
+use vigia_kit::shutdown::Shutdown;
+use vigia_protocol::header::SensorId;
+
+use crate::api::connections::Connections;
+use crate::api::problem::Problem;
+use crate::health::Health;
+use crate::limits::{CONNECTION_IDLE, DRAIN_WITHIN, QUERIES, REQUEST_WITHIN};
+use crate::query::Snapshot;
+use crate::state::State;
+use crate::store::Store;
+
+/// The API's parts in the document.
+#[derive(Debug, Clone, Copy, Tags)]
+enum Part {
+    /// Sensors and their readings.
+    Sensors,
+    /// What became of everything that was accepted.
+    Accounts,
+    /// Whether the store is well.
+    Health,
+}
+
+/// What every operation has.
+#[derive(Debug)]
+pub struct Shared {
+    store: Arc<Store>,
+    health: Arc<Health>,
+    queries: Semaphore,
+}
+
+impl Shared {
+    /// Runs a query on a snapshot, off the executor and not too many at once.
+    async fn query<T: Send + 'static>(
+        self: &Arc<Self>,
+        sensor: Option<SensorId>,
+        query: impl FnOnce(&Snapshot) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _permit = self.queries.acquire().await.map_err(|_| Problem::internal())?;
+        let store = self.store.clone();
+        let task = tokio::task::spawn_blocking(move || query(&store.snapshot(sensor)?));
+        let result = task.await.map_err(|_| Problem::internal())?;
+        result.map_err(|error| {
+            tracing::error!(%error, "a query failed");
+            Problem::internal()
+        })
+    }
+
+    /// Looks at the state, off the executor: a commit under way holds it.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let store = self.store.clone();
+        let task = tokio::task::spawn_blocking(move || look(&store.read()));
+        task.await.map_err(|_| Problem::internal())
+    }
+
+    /// The sensor, if anything of it is known.
+    async fn known(&self, id: i16) -> Result<SensorId, Problem> {
+        let sensor = SensorId(id);
+        let known = self.look(move |state| state.streams.of(sensor).next().is_some()).await?;
+        known
+            .then_some(sensor)
+            .ok_or_else(|| Problem::not_found(format!("no sensor {id} is known")))
+    }
+}
+
+type Operations = (
+    sensors::Sensors,
+    readings::Readings,
+    series::Series,
+    ledger::Ledger,
+    quarantine::Quarantine,
+    log::Log,
+    health::Wellbeing,
+);
+
+fn service() -> OpenApiService<Operations, ()> {
+    let operations = (
+        sensors::Sensors,
+        readings::Readings,
+        series::Series,
+        ledger::Ledger,
+        quarantine::Quarantine,
+        log::Log,
+        health::Wellbeing,
+    );
+    OpenApiService::new(operations, "Vigia", env!("CARGO_PKG_VERSION"))
+        .description(
+            "What Vigia has stored, and the account of everything it accepted. Times are RFC 3339 \
+             in UTC. Errors are application/problem+json (RFC 9457).",
+        )
+        .server("/api/v1")
+}
+
+/// The document that is checked in as `openapi/vigia.yaml`.
+pub fn openapi_yaml() -> String {
+    service().spec_yaml()
+}
+
+/// Serves until the end, and then lets requests under way finish.
+///
+/// # Errors
+/// What the listener says.
+pub async fn serve(
+    listener: TcpListener,
+    store: Arc<Store>,
+    health: Arc<Health>,
+    mut shutdown: Shutdown,
+) -> io::Result<()> {
+    let shared = Arc::new(Shared { store, health, queries: Semaphore::new(QUERIES) });
+    Server::new_with_acceptor(Connections::new(listener)?)
+        .idle_timeout(CONNECTION_IDLE)
+        .run_with_graceful_shutdown(endpoint(shared), shutdown.ended(), Some(DRAIN_WITHIN))
+        .await
+}
+
+fn endpoint(shared: Arc<Shared>) -> impl Endpoint<Output = Response> + 'static {
+    let service = service();
+    let page = |content_type, text: String| pages::fixed(content_type, text);
+    Route::new()
+        .at("/", page("text/html; charset=utf-8", pages::INDEX.to_owned()))
+        .at("/docs", page("text/html; charset=utf-8", service.swagger_ui_html()))
+        .at("/openapi.json", page("application/json", service.spec()))
+        .at("/openapi.yaml", page("application/yaml", service.spec_yaml()))
+        .nest("/api/v1", service.data(shared))
+        .around(bounded)
+        .catch_all_error(problem::answer)
+        .after(|response| async move { response.map(with_headers) })
+        .map_to_response()
+}
+
+/// No request takes longer than its time.
+async fn bounded<E: Endpoint>(endpoint: Arc<E>, request: Request) -> poem::Result<Response>
+where
+    E::Output: poem::IntoResponse,
+{
+    match tokio::time::timeout(REQUEST_WITHIN, endpoint.call(request)).await {
+        Ok(result) => result.map(poem::IntoResponse::into_response),
+        Err(_) => Err(Problem::busy("the request took too long".to_owned()).into()),
+    }
+}
+
+fn with_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,172 @@
+//! What journals say about themselves: one half of the ledger.
+
+use std::collections::BTreeMap;
+
+use vigia_protocol::batch::Count;
+use vigia_protocol::position::LogId;
+use vigia_protocol::report::{JournalLog, JournalReport};
+use vigia_protocol::time::Micros;
+use vigia_protocol::topic::NodeName;
+
+use crate::account::LogAccount;
+use crate::extents::{Extent, Extents};
+use crate::limits::{JOURNAL_FRESH_MICROS, JOURNALS_SPACING_MICROS};
+use crate::tables::{JournalRow, Writes};
+
+/// Markers that must pass between two reports that say the same before a hole is a loss: what was
+/// under way at the first report has then arrived.
+const MARKERS_BETWEEN: u64 = 2;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Journals {
+    heard: BTreeMap<u64, Heard>,
+    /// Which journal listed a log.
+    origins: BTreeMap<LogId, u64>,
+    unwritten_origins: Vec<LogId>,
+    written: Micros,
+    /// Per node: the last marker, and how many came.
+    markers: BTreeMap<NodeName, Seen>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    last: (u64, u64),
+    count: u64,
+}
+
+/// A journal's newest report.
+#[derive(Debug)]
+pub struct Heard {
+    /// The node, the time and the report.
+    pub row: JournalRow,
+    changed: bool,
+    /// Holes that nobody seems to hold, and how many markers had passed when that was first said.
+    suspects: BTreeMap<(LogId, u64, u64), u64>,
+}
+
+impl Heard {
+    /// Whether it is young enough to be believed.
+    pub fn is_fresh(&self, now: Micros) -> bool {
+        now.0.saturating_sub(self.row.heard.0).saturating_abs() < JOURNAL_FRESH_MICROS
+    }
+}
+
+impl Journals {
+    /// What was written down before.
+    pub fn new(rows: Vec<JournalRow>, origins: BTreeMap<LogId, u64>) -> Self {
+        let heard = |row: JournalRow| {
+            (row.report.journal, Heard { row, changed: false, suspects: BTreeMap::new() })
+        };
+        Self { heard: rows.into_iter().map(heard).collect(), origins, ..Self::default() }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Heard> {
+        self.heard.values()
+    }
+
+    /// The journal that listed the log, if any did.
+    pub fn origin(&self, log: LogId) -> Option<&Heard> {
+        self.heard.get(self.origins.get(&log)?)
+    }
+
+    /// The name of the node a log is from.
+    pub fn node_of(&self, log: LogId) -> Option<String> {
+        self.origin(log).map(|heard| heard.row.node.clone())
+    }
+
+    /// The fresh journal that took the place of this one: made later, under the same name.
+    pub fn replaced_by(&self, old: &Heard, now: Micros) -> Option<&Heard> {
+        self.heard.values().find(|new| {
+            new.row.node == old.row.node
+                && new.row.report.journal != old.row.report.journal
+                && new.row.report.created > old.row.report.created
+                && new.is_fresh(now)
+        })
+    }
+
+    /// Takes a marker in.
+    pub fn mark(&mut self, node: &NodeName, marker: (u64, u64)) {
+        let seen = self.markers.entry(node.clone()).or_insert(Seen { last: marker, count: 0 });
+        seen.last = marker;
+        seen.count += 1;
+    }
+
+    /// The last marker of a node.
+    pub fn last_marker(&self, node: &NodeName) -> Option<(u64, u64)> {
+        self.markers.get(node).map(|seen| seen.last)
+    }
+
+    /// Takes a report in. Gives the holes that nobody holds any more.
+    pub fn hear(
+        &mut self,
+        node: &NodeName,
+        report: JournalReport,
+        now: Micros,
+        logs: &BTreeMap<LogId, LogAccount>,
+    ) -> Vec<(LogId, Vec<Extent>)> {
+        for log in &report.logs {
+            if self.origins.insert(log.log, report.journal) != Some(report.journal) {
+                self.unwritten_origins.push(log.log);
+            }
+        }
+        let passed = self.markers.get(node).map_or(0, |seen| seen.count);
+        let before = self.heard.remove(&report.journal);
+        let (changed, old) = before.map_or((true, BTreeMap::new()), |old| {
+            (old.changed || old.row.report.logs != report.logs, old.suspects)
+        });
+        let mut suspects = BTreeMap::new();
+        let mut lost = Vec::new();
+        for log in &report.logs {
+            let mut confirmed = Vec::new();
+            for hole in holes(log, logs.get(&log.log)) {
+                let key = (log.log, hole.start, hole.end);
+                let since = old.get(&key).copied().unwrap_or(passed);
+                if passed >= since + MARKERS_BETWEEN {
+                    confirmed.push(hole);
+                } else {
+                    suspects.insert(key, since);
+                }
+            }
+            if !confirmed.is_empty() {
+                lost.push((log.log, confirmed));
+            }
+        }
+        let row = JournalRow { node: node.to_string(), heard: now, report };
+        self.heard.insert(row.report.journal, Heard { row, changed, suspects });
+        lost
+    }
+
+    /// Adds what is not written down yet, at most once in a while.
+    pub fn collect(&mut self, now: Micros, writes: &mut Writes) {
+        if now.0.saturating_sub(self.written.0).saturating_abs() < JOURNALS_SPACING_MICROS {
+            return;
+        }
+        for heard in self.heard.values_mut().filter(|heard| heard.changed) {
+            writes.journal(&heard.row);
+            heard.changed = false;
+            self.written = now;
+        }
+        for log in self.unwritten_origins.drain(..) {
+            if let Some(journal) = self.origins.get(&log) {
+                writes.origin(log, *journal);
+            }
+        }
+    }
+}
+
+/// The holes of a log that its journal cannot fill.
+fn holes(log: &JournalLog, account: Option<&LogAccount>) -> Vec<Extent> {
+    let nothing = Extents::default();
+    let extents = account.map_or(&nothing, |account| &account.extents);
+    let mut holes = extents.holes_below(log.oldest, log.before_oldest);
+    holes.retain(|hole| {
+        let counted = hole.count().is_some_and(|count| count != Count::default());
+        if !counted {
+            tracing::error!(log = %log.log, hole.start, hole.end, "a hole without a count");
+        }
+        counted
+    });
+    holes
+}

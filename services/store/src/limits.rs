@@ -1,0 +1,75 @@
+//! Every bound of the store.
+
+use std::time::Duration;
+
+use vigia_protocol::limits::{MAX_PAYLOAD_BYTES, MAX_QUANTITIES};
+
+/// Least time between two commits: each writes some 40 KB whatever it holds, and flash wears.
+pub const COMMIT_SPACING: Duration = Duration::from_millis(25);
+/// Messages in one commit: what rumqttd sends without an acknowledgement, and a little less.
+pub const COMMIT_MESSAGES: usize = 90;
+/// Payload bytes in one commit; the last message may be over it.
+pub const COMMIT_BYTES: usize = 2 * 1024 * 1024;
+/// Least time between log lines about messages that are dropped.
+pub const COMPLAINT_SPACING_MICROS: i64 = 10_000_000;
+
+/// redb's cache.
+pub const CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// Readings in a full block.
+pub const BLOCK_READINGS: usize = 1024;
+/// Time after which an ingest transaction is also a checkpoint.
+pub const CHECKPOINT_MICROS: i64 = 60_000_000;
+/// Bytes of log rows after which it is: a restart replays at most these.
+pub const CHECKPOINT_LOG_BYTES: u64 = 32 * 1024 * 1024;
+/// Bytes of tails after which it is.
+pub const TAIL_BYTES: usize = 12 * 1024 * 1024;
+/// Bytes of tails that a checkpoint lets stay open to grow on.
+pub const TAIL_BYTES_KEPT: usize = TAIL_BYTES / 2;
+/// What a tail costs besides its readings.
+pub const RUN_OVERHEAD_BYTES: usize = 512;
+/// Bytes of packed log rows kept for consumers that catch up.
+pub const LOG_BYTES_KEPT: u64 = 256 * 1024 * 1024;
+/// Log rows one checkpoint may remove.
+pub const LOG_ROWS_REMOVED: usize = 50_000;
+/// Different profiles in one store.
+pub const PROFILES: usize = 1024;
+/// Least time between two writes of what journals say.
+pub const JOURNALS_SPACING_MICROS: i64 = 1_000_000;
+/// A journal whose last report is older has gone.
+pub const JOURNAL_FRESH_MICROS: i64 = 5_000_000;
+/// A pipeline whose last marker is older is not ready.
+pub const MARKER_FRESH_MICROS: i64 = 10_000_000;
+
+/// Clocks that differ by more are flagged, unless the reading is from a backlog.
+pub const SKEW_MICROS: i64 = 5 * 60 * 1_000_000;
+
+/// Open connections to the API.
+pub const CONNECTIONS: usize = 256;
+/// Silence after which a connection is closed.
+pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
+/// Time one request may take.
+pub const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+/// Time that requests under way have at the end.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+/// Queries that read the disk at one time.
+pub const QUERIES: usize = 2;
+/// Readings in one page, at most and by default.
+pub const PAGE_READINGS: (u64, u64) = (10_000, 1_000);
+/// Sensors in one page, at most and by default.
+pub const PAGE_SENSORS: (u64, u64) = (1_000, 100);
+/// Quarantined entries in one page, at most and by default.
+pub const PAGE_QUARANTINE: (u64, u64) = (100, 20);
+/// Bytes of one quarantined entry shown in a page.
+pub const QUARANTINE_SHOWN_BYTES: usize = 8 * 1024;
+/// Batches in one page of a log, at most and by default.
+pub const PAGE_BATCHES: (u64, u64) = (1_000, 100);
+/// Buckets in one series.
+pub const SERIES_BUCKETS: i64 = 11_000;
+/// Streams with gaps that the ledger names.
+pub const GAPS_NAMED: usize = 100;
+
+const _: () = assert!(MAX_PAYLOAD_BYTES <= COMMIT_BYTES);
+const _: () = assert!(PROFILES <= u16::MAX as usize);
+const _: () = assert!(MAX_QUANTITIES <= u8::MAX as usize);
+// A full block of the widest profile stays far below redb's and the tails' bounds.
+const _: () = assert!(BLOCK_READINGS * (20 + MAX_QUANTITIES * 10) < TAIL_BYTES_KEPT);

@@ -1,0 +1,104 @@
+//! `vigia drill`: breaks the system on purpose and lets an oracle judge.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::runtime::Builder;
+use vigia_drills::catalog::{CONTROLS, DRILLS, Drill, find};
+use vigia_drills::load::NoSensorProgram;
+use vigia_drills::report::Verdict;
+use vigia_kit::config::ConfigError;
+use vigia_kit::shutdown::Shutdown;
+
+use crate::exit::{Answer, Outcome, Unavailable};
+use crate::table::{columns, print};
+use crate::{duration, leash};
+
+/// `vigia drill`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each drill makes a site of its own, starts the real system and real sensors, injects a fault, and compares
+what the sensors were acknowledged with what the API exports. It prints one line of JSON.
+
+Exits 0 only if the verdict is pass; for controls, only if the oracle saw every deliberate defect.
+
+Examples:
+  vigia drill list
+  vigia drill kill-store --seed 7
+  vigia drill all --json
+  vigia drill controls              needs cargo build --release --features sabotage")]
+pub struct Options {
+    /// Its name; or list, all, controls
+    name: String,
+    /// Decides the moments of faults
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Only the line of JSON
+    #[arg(long)]
+    json: bool,
+    /// Keep the site directory and say where it is; it is kept anyway if a drill does not pass
+    #[arg(long)]
+    keep: bool,
+    /// How often the fault comes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    times: Option<u32>,
+    /// How long the system is down, where it is (500ms, 30s, 5m)
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    down: Option<Duration>,
+}
+
+/// Runs what was asked for.
+pub fn run(options: &Options) -> Outcome {
+    leash::forbid_core_files()?;
+    // One thread: the processes it starts are tied to the thread that starts them (see `leash`).
+    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let mut shutdown = Shutdown::on_signals().context("cannot watch signals")?;
+        tokio::select! {
+            // What is dropped with it ends every process it started.
+            () = shutdown.ended() => {
+                Err(Unavailable("interrupted; every process it started has been ended".to_owned()).into())
+            }
+            outcome = drill(options) => outcome.map_err(as_unavailable),
+        }
+    })
+}
+
+async fn drill(options: &Options) -> Outcome {
+    let how = vigia_drills::Options {
+        seed: options.seed,
+        account: !options.json,
+        keep: options.keep,
+        times: options.times,
+        down: options.down,
+    };
+    let good = match options.name.as_str() {
+        "list" => {
+            print(&list())?;
+            true
+        }
+        "all" => vigia_drills::run_all(DRILLS, &how).await?,
+        "controls" => vigia_drills::run_all(CONTROLS, &how).await?,
+        name => {
+            let drill = find(name).ok_or_else(|| {
+                ConfigError(format!("there is no drill {name:?}; 'vigia drill list' shows all"))
+            })?;
+            vigia_drills::run(drill, &how).await?.verdict == Verdict::Pass
+        }
+    };
+    Ok(if good { Answer::Yes } else { Answer::No })
+}
+
+fn list() -> String {
+    let row = |drill: &Drill| vec![drill.name.to_owned(), drill.sentence.to_owned()];
+    let rows: Vec<Vec<String>> = DRILLS.iter().chain(CONTROLS).map(row).collect();
+    columns(&rows)
+}
+
+fn as_unavailable(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<NoSensorProgram>() {
+        Some(missing) => Unavailable(missing.to_string()).into(),
+        None => error,
+    }
+}

@@ -1,0 +1,119 @@
+//! `vigia init`: makes a site directory.
+
+mod configuration;
+mod credentials;
+mod ports;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use vigia_kit::config::{Config, ConfigError};
+use vigia_kit::private::{make_private_dir, write_public};
+use vigia_kit::site::{Role, Site};
+use vigia_protocol::topic::NodeName;
+
+use crate::exit::{Answer, Outcome};
+use crate::table::print;
+
+/// The MQTT user for people, besides one user per role.
+pub const INSPECTOR: &str = "inspector";
+
+/// `vigia init`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vigia init /srv/vigia                   the usual ports: 7700 sensors, 1883 MQTT, 8080 API
+  vigia init /tmp/trial --ports auto      ports that are free on this machine")]
+pub struct Options {
+    /// The directory to make
+    dir: PathBuf,
+    /// Which ports the site listens on
+    #[arg(long, value_enum, default_value = "default")]
+    ports: PortChoice,
+    /// Name of the broker node, a label in MQTT topics: 1 to 32 of a-z, 0-9 and -
+    #[arg(long, value_name = "NAME", default_value = "node1", value_parser = node_name)]
+    node: NodeName,
+}
+
+/// Which ports a new site listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PortChoice {
+    /// 7700 for sensors, 1883 for MQTT, 8080 for the API
+    Default,
+    /// Ports that are free now, written into the configuration
+    Auto,
+}
+
+/// Makes the site and says what to do next.
+pub fn run(options: &Options) -> Outcome {
+    let site = make(&options.dir, &options.node, options.ports)?;
+    let dir = site.dir().display();
+    print(&format!(
+        "Made the site {dir}.
+
+  configuration  {dir}/vigia.toml
+  secrets        {dir}/keys/, one directory per role, readable by you only
+  MQTT login     user {INSPECTOR}, password in {}
+
+Next:
+  vigia sensor add 1 --site {dir}    make the first sensor's key
+  vigia up --site {dir}              run everything
+  vigia up --site {dir} --demo 4     run everything, with 4 simulated sensors
+",
+        inspector_password(&site).display()
+    ))?;
+    Ok(Answer::Yes)
+}
+
+/// Makes a site directory. The configuration is written last: it is what makes the directory a site,
+/// so that after a failure the same command can be given again.
+///
+/// # Errors
+/// If it is a site already, or what the file system says.
+pub fn make(dir: &Path, node: &NodeName, ports: PortChoice) -> anyhow::Result<Site> {
+    let file = dir.join("vigia.toml");
+    if file.exists() {
+        return Err(ConfigError(format!(
+            "{} is there already: {} is a site",
+            file.display(),
+            dir.display()
+        ))
+        .into());
+    }
+    let ports = match ports {
+        PortChoice::Default => None,
+        PortChoice::Auto => Some(ports::free().context("cannot find free ports")?),
+    };
+    let text = configuration::text(node, ports);
+    Config::parse(&text).context("the configuration made here is wrong; this is a defect")?;
+    write(dir, &text).with_context(|| format!("cannot make the site {}", dir.display()))?;
+    Ok(Site::open(dir)?)
+}
+
+fn write(dir: &Path, configuration: &str) -> io::Result<()> {
+    // Somebody's directory keeps its mode: others may have business in it.
+    if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        fs::create_dir_all(dir)?;
+    } else {
+        make_private_dir(dir)?;
+    }
+    credentials::write(dir)?;
+    for part in ["data", "devices"] {
+        make_private_dir(&dir.join(part))?;
+    }
+    fs::create_dir_all(dir.join("sensors"))?;
+    write_public(&dir.join("vigia.toml"), configuration)
+}
+
+/// Where the password of the MQTT user for people is.
+pub fn inspector_password(site: &Site) -> PathBuf {
+    let keys = site.keys_dir(Role::Broker);
+    keys.with_file_name(INSPECTOR).join("password")
+}
+
+fn node_name(text: &str) -> Result<NodeName, String> {
+    NodeName::new(text).ok_or_else(|| "expected 1 to 32 of a-z, 0-9 and -".to_owned())
+}

@@ -1,0 +1,146 @@
+//! The text of a new site's `vigia.toml`.
+//!
+//! Prose stands behind `# `, a key with its default behind `#` alone: removing the `#` of every key
+//! changes nothing but the examples, which a test does.
+
+use std::net::SocketAddr;
+
+use vigia_kit::config::{Broker, Store};
+use vigia_protocol::topic::NodeName;
+
+use super::ports::Ports;
+
+/// The file of a site with this node name, on these ports or the default ones.
+pub fn text(node: &NodeName, ports: Option<Ports>) -> String {
+    let broker = Broker::default();
+    let store = Store::default();
+    let listen = |key: &str, default: SocketAddr, port: Option<u16>| match port {
+        None => format!("#{key} = \"{default}\""),
+        Some(port) => format!("{key} = \"{}\"", SocketAddr::new(default.ip(), port)),
+    };
+    let sensors = listen("sensors", broker.sensors, ports.map(|ports| ports.sensors));
+    let mqtt = listen("mqtt", broker.mqtt, ports.map(|ports| ports.mqtt));
+    let api = listen("api", store.api, ports.map(|ports| ports.api));
+    let bus = ports.map_or(broker.mqtt, |ports| SocketAddr::new(broker.mqtt.ip(), ports.mqtt));
+    let api_address = ports.map_or(store.api, |ports| SocketAddr::new(store.api.ip(), ports.api));
+    let Broker { journal_mib, keep_hours, disk_reserve_mib, .. } = broker;
+    format!(
+        r##"# Configuration of this Vigia site. Roles read it when they start; unknown keys are refused.
+# Keys that stand behind a # have the value that is shown.
+
+# The broker node's name, a label in MQTT topics: 1 to 32 of a-z, 0-9 and -.
+node = "{node}"
+
+# ----- broker: the sensors' port, the journal, the embedded MQTT broker
+[broker]
+# Where sensors connect, and where MQTT clients do. 127.0.0.1 is this machine only.
+{sensors}
+{mqtt}
+# Bound of the journal: when so much waits for the store, sensors are told to wait. 16 to 1048576.
+#journal_mib = {journal_mib}
+# How long readings stay in the journal after they were stored (within its bound), so that a store
+# restored from a backup is filled again by itself.
+#keep_hours = {keep_hours}
+# With less free space than this the disk counts as full: sensors are told to wait.
+#disk_reserve_mib = {disk_reserve_mib}
+
+# ----- where the other roles find the bus
+[mqtt]
+# HOST:PORT; by default the broker's own address.
+#address = "{bus}"
+
+# ----- store: what is kept, and the API
+[store]
+# Where the API, its documentation (/docs) and its clients meet.
+{api}
+
+# ----- alert: limits to watch
+[alert]
+# The API, for what alert missed while it was down; by default the store's own address.
+#api = "http://{api_address}"
+
+# Raised above `high` or below `low`; over when the value has come back by `hysteresis`.
+[[alert.limits]]
+name = "too-hot"
+quantity = "temperature"
+high = 80.0
+hysteresis = 2.0
+
+# For one sensor only:
+#[[alert.limits]]
+#name = "dry-air"
+#sensor = 1
+#quantity = "humidity"
+#low = 20.0
+#hysteresis = 3.0
+
+# ----- profiles: what sensors measure, besides the built-in `climate` (temperature, pressure, humidity)
+# At most 16 quantities; a value outside its range is kept and marked as uncertain. A type is "f32", or
+# "f64" where a counter needs it.
+#[[profiles.pump.quantities]]
+#name = "flow"
+#unit = "l/min"
+#type = "f32"
+#range = [0.0, 500.0]
+#[[profiles.pump.quantities]]
+#name = "energy"
+#unit = "kWh"
+#type = "f64"
+
+# ----- drills: breaking things on purpose (vigia drill); never on a site that matters
+[drills]
+#allowed = false
+# Writes that are not synced survive the process ("kernel"), or are held back so that killing it is
+# like a power cut ("process").
+#unsynced = "kernel"
+"##
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use vigia_kit::config::Config;
+
+    use super::*;
+
+    fn parse(text: &str) -> Config {
+        Config::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    /// The file with every key in force.
+    fn without_comments(text: &str) -> String {
+        text.lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(key) if !key.starts_with(' ') => format!("{key}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_keys_behind_comments_have_their_defaults() {
+        let text = text(&NodeName::new("node1").unwrap(), None);
+        let (short, full) = (parse(&text), parse(&without_comments(&text)));
+        assert_eq!(format!("{:?}", short.broker), format!("{:?}", Broker::default()));
+        assert_eq!(format!("{:?}", full.broker), format!("{:?}", short.broker));
+        assert_eq!(format!("{:?}", full.store), format!("{:?}", short.store));
+        assert_eq!(format!("{:?}", full.drills), format!("{:?}", short.drills));
+        assert_eq!(full.bus_address(), short.bus_address());
+        assert_eq!(full.api_url(), short.api_url());
+        assert_eq!(short.alert.limits.len(), 1);
+        assert_eq!(full.alert.limits.len(), 2);
+        assert_eq!(full.profiles().unwrap().get("pump").unwrap().quantities().len(), 2);
+    }
+
+    #[test]
+    fn chosen_ports_are_in_force() {
+        let ports = Ports { sensors: 20_001, mqtt: 20_002, api: 20_003 };
+        let text = text(&NodeName::new("hall-3").unwrap(), Some(ports));
+        for config in [parse(&text), parse(&without_comments(&text))] {
+            assert_eq!(config.node.as_str(), "hall-3");
+            assert_eq!(config.broker.sensors.port(), 20_001);
+            assert_eq!(config.bus_address(), "127.0.0.1:20002");
+            assert_eq!(config.api_url(), "http://127.0.0.1:20003");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Every secret of a new site: 32 random bytes each, made here, in files of their owner's only.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use vigia_kit::clock;
+use vigia_kit::private::{make_private_dir, write_private};
+use vigia_kit::site::{Password, Role, SecretsFile};
+use vigia_protocol::topic::Arrow;
+
+use super::INSPECTOR;
+
+/// Writes `keys/ROLE/secrets.toml` of every role and the inspector's password.
+///
+/// # Errors
+/// What the file system says.
+pub fn write(dir: &Path) -> io::Result<()> {
+    let users: BTreeMap<String, Password> = Role::ALL
+        .map(Role::name)
+        .iter()
+        .chain([&INSPECTOR])
+        .map(|name| ((*name).to_owned(), random()))
+        .collect();
+    let arrows: BTreeMap<&str, Password> =
+        Arrow::ALL.iter().map(|arrow| (arrow.name(), random())).collect();
+    let keys = dir.join("keys");
+    make_private_dir(&keys)?;
+    for role in Role::ALL {
+        let secrets = SecretsFile {
+            password: users[role.name()].clone(),
+            arrows: role
+                .arrows()
+                .iter()
+                .map(|arrow| (arrow.name().to_owned(), arrows[arrow.name()].clone()))
+                .collect(),
+            users: if role == Role::Broker { users.clone() } else { BTreeMap::new() },
+        };
+        let directory = keys.join(role.name());
+        make_private_dir(&directory)?;
+        let text = toml::to_string(&secrets).expect("strings have an encoding");
+        write_private(&directory.join("secrets.toml"), &text)?;
+    }
+    let directory = keys.join(INSPECTOR);
+    make_private_dir(&directory)?;
+    write_private(&directory.join("password"), &format!("{}\n", users[INSPECTOR].0))
+}
+
+fn random() -> Password {
+    Password(hex::encode(clock::random::<32>()))
+}

@@ -1,0 +1,57 @@
+//! Ports that are free on this machine.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+
+use vigia_kit::clock;
+
+/// Below the range from which Linux takes the ports of outgoing connections, and above what services
+/// register: chosen at random, so that sites made at the same time do not meet.
+const RANGE: std::ops::RangeInclusive<u16> = 20_000..=32_000;
+const ATTEMPTS: usize = 1_000;
+
+/// The ports of a site.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// Sensors.
+    pub sensors: u16,
+    /// MQTT clients.
+    pub mqtt: u16,
+    /// The API.
+    pub api: u16,
+}
+
+/// Three different ports to which nothing is bound now.
+///
+/// # Errors
+/// If there are none.
+pub fn free() -> io::Result<Ports> {
+    // All are held until all are found, so that they differ.
+    let mut held: Vec<TcpListener> = Vec::new();
+    let mut last_error = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..ATTEMPTS {
+        let span = RANGE.end() - RANGE.start() + 1;
+        let port = RANGE.start() + u16::from_le_bytes(clock::random()) % span;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(listener) => held.push(listener),
+            Err(error) => last_error = error,
+        }
+        if let [sensors, mqtt, api] = held.as_slice() {
+            let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+            return Ok(Ports { sensors: port(sensors)?, mqtt: port(mqtt)?, api: port(api)? });
+        }
+    }
+    Err(last_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_different_and_within_the_range() {
+        let Ports { sensors, mqtt, api } = free().unwrap();
+        assert!(sensors != mqtt && mqtt != api && api != sensors);
+        assert!([sensors, mqtt, api].iter().all(|port| RANGE.contains(port)));
+    }
+}

@@ -1,0 +1,46 @@
+//! Where to look, once everything listens.
+
+use std::io;
+
+use vigia_kit::site::Site;
+
+use super::demo::Demo;
+use crate::addresses::Bound;
+use crate::init::{INSPECTOR, inspector_password};
+use crate::table;
+
+/// Prints it; on standard error if standard output is for JSON.
+///
+/// # Errors
+/// What the file system says.
+pub fn print(site: &Site, bound: &Bound, demo: Option<&Demo>, json: bool) -> io::Result<()> {
+    let Bound { sensor, mqtt, api } = bound;
+    let dir = site.dir().display();
+    let password = inspector_password(site);
+    let password = password.display();
+    let mut text = format!(
+        "Vigia is up.
+
+  API         http://{api}/api/v1/sensors
+  Swagger UI  http://{api}/docs
+  ledger      vigia ledger --site {dir}
+  MQTT        {mqtt}, user {INSPECTOR}, password in {password}
+              mosquitto_sub -h {host} -p {port} -u {INSPECTOR} -P \"$(cat {password})\" -t 'vigia/v1/sensor/+' -q 1
+  sensors     {sensor}
+",
+        host = mqtt.ip(),
+        port = mqtt.port(),
+    );
+    if let Some(demo) = demo {
+        let Demo { count, rate, .. } = demo;
+        text.push_str(&format!(
+            "  demo        {count} simulated sensors, {rate} readings/s each\n"
+        ));
+    }
+    text.push_str("\nCtrl-C stops everything.\n");
+    if json {
+        eprint!("{text}");
+        return Ok(());
+    }
+    table::print(&text)
+}

@@ -1,0 +1,134 @@
+//! `vigia init`, and what the roles say about a site that is not as it should be.
+
+#[allow(dead_code)]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use support::{TestSite, mode, vigia};
+
+const ROLES: [&str; 5] = ["broker", "verify", "transform", "store", "alert"];
+
+fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn secrets_are_for_their_owner_only() {
+    let site = TestSite::new();
+    site.vigia(&["sensor", "add", "1"]).succeeded();
+    let secrets = [files_below(&site.path("keys")), files_below(&site.path("devices"))].concat();
+    // A file per role, the inspector's password, two parts of the sensor's key, the key itself.
+    assert_eq!(secrets.len(), ROLES.len() + 1 + 2 + 1);
+    for file in secrets {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+        assert_eq!(mode(file.parent().unwrap()), 0o700, "{}", file.display());
+    }
+    for dir in ["", "keys", "data", "devices"] {
+        assert_eq!(mode(&site.path(dir)), 0o700, "{dir:?}");
+    }
+}
+
+#[test]
+fn every_secret_is_different_and_only_the_broker_knows_all_users() {
+    let site = TestSite::new();
+    let text =
+        |role: &str| fs::read_to_string(site.path(&format!("keys/{role}/secrets.toml"))).unwrap();
+    let password = |role: &str| text(role).lines().next().unwrap().to_owned();
+    let mut passwords = ROLES.map(password).to_vec();
+    passwords.sort();
+    passwords.dedup();
+    assert_eq!(passwords.len(), ROLES.len());
+    for role in ROLES {
+        assert_eq!(text(role).contains("inspector"), role == "broker", "{role}");
+    }
+    let inspector = fs::read_to_string(site.path("keys/inspector/password")).unwrap();
+    assert!(text("broker").contains(&format!("inspector = \"{}\"", inspector.trim())));
+}
+
+#[test]
+fn a_site_is_not_made_twice() {
+    let site = TestSite::new();
+    let before = fs::read(site.path("keys/broker/secrets.toml")).unwrap();
+    let sentence = vigia(&["init", site.arg()]).refused_with(64).to_owned();
+    assert!(sentence.contains("vigia.toml is there already"), "{sentence}");
+    assert_eq!(fs::read(site.path("keys/broker/secrets.toml")).unwrap(), before);
+}
+
+#[test]
+fn a_directory_with_other_things_in_it_keeps_its_mode() {
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("notes"), "").unwrap();
+    fs::set_permissions(other.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    vigia(&["init", other.path().to_str().unwrap()]).succeeded();
+    assert_eq!(mode(other.path()), 0o755);
+    assert_eq!(mode(&other.path().join("keys")), 0o700);
+}
+
+#[test]
+fn a_role_whose_secrets_others_can_read_does_not_start() {
+    let site = TestSite::new();
+    for role in ROLES {
+        let file = site.path(&format!("keys/{role}/secrets.toml"));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        for command in [role, "up"] {
+            let ended = site.vigia(&[command]);
+            let sentence = ended.refused_with(64);
+            let parts = [file.to_str().unwrap(), "0640", "expected 0600"];
+            assert!(parts.iter().all(|part| sentence.contains(part)), "{command}: {sentence}");
+        }
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+#[test]
+fn a_wrong_value_is_refused_naming_key_value_and_what_is_allowed() {
+    let cases: [(&str, [&str; 3]); 9] = [
+        ("node = \"Halle 3\"", ["node", "Halle 3", "a-z, 0-9 and -"]),
+        ("node = \"a\"\n[broker]\nkeep_hours = 99999", ["keep_hours", "99999", "0 to 8760"]),
+        ("node = \"a\"\n[broker]\njournal_mib = 1", ["journal_mib", "1", "16 to"]),
+        ("node = \"a\"\n[broker]\nsensors = \"here\"", ["sensors", "here", "IP:PORT"]),
+        ("node = \"a\"\n[store]\napi = 8080", ["api", "8080", "string"]),
+        ("node = \"a\"\n[broker]\nspeed = 1", ["broker", "speed", "expected one of"]),
+        ("node = \"a\"\n[drills]\nunsynced = \"magic\"", ["unsynced", "magic", "kernel"]),
+        (
+            "node = \"a\"\n[[alert.limits]]\nname = \"hot\"\nquantity = \"temperature\"\nhigh = 1\nhysteresis = -1",
+            ["hysteresis", "-1", "not below 0"],
+        ),
+        ("[broker]", ["node", "missing", "field"]),
+    ];
+    let site = TestSite::new();
+    for (text, parts) in cases {
+        fs::write(site.path("vigia.toml"), text).unwrap();
+        for command in ["store", "up"] {
+            let ended = site.vigia(&[command]);
+            let sentence = ended.refused_with(64);
+            let missing: Vec<_> = parts.iter().filter(|part| !sentence.contains(**part)).collect();
+            assert!(missing.is_empty(), "{text:?}: {missing:?} is not in {sentence:?}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_is_no_site_and_wrong_arguments_are_usage_errors() {
+    let empty = tempfile::tempdir().unwrap();
+    let ended = vigia(&["store", "--site", empty.path().to_str().unwrap()]);
+    assert!(ended.refused_with(64).contains("vigia init"), "{ended:?}");
+    for arguments in
+        [&["fly"][..], &["up", "--for", "soon"], &["up", "--rate", "0"], &["init"], &[]]
+    {
+        assert_eq!(vigia(arguments).code, 64, "{arguments:?}");
+    }
+    vigia(&["--help"]).succeeded();
+    vigia(&["--version"]).succeeded();
+}
+
+#[test]
+fn a_ledger_that_cannot_be_reached_is_no_answer() {
+    let site = TestSite::new();
+    let ended = site.vigia(&["ledger"]);
+    assert!(ended.refused_with(69).contains("/api/v1/ledger"), "{ended:?}");
+}

@@ -1,0 +1,134 @@
+//! `vigia up`: what dies is started again, and nothing outlives the supervisor.
+
+#[allow(dead_code)]
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::{TestSite, command, eventually};
+
+struct Up<'a> {
+    site: &'a TestSite,
+    process: Child,
+}
+
+impl<'a> Up<'a> {
+    fn start(site: &'a TestSite) -> Self {
+        let mut command = command(&["up", "--site", site.arg()]);
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Self { site, process }
+    }
+
+    fn state(&self) -> Option<Value> {
+        serde_json::from_slice(&fs::read(self.site.path("run/up.json")).ok()?).ok()
+    }
+
+    /// The process of a role, once it has one other than `known`.
+    fn pid(&self, role: &str, known: Option<i32>) -> i32 {
+        eventually(&format!("a process of {role}"), || {
+            let pid = self.state()?["roles"][role]["pid"].as_i64()?;
+            i32::try_from(pid).ok().filter(|pid| Some(*pid) != known)
+        })
+    }
+
+    fn all_pids(&self) -> Vec<i32> {
+        ["broker", "verify", "transform", "store", "alert"]
+            .map(|role| self.pid(role, None))
+            .to_vec()
+    }
+
+    fn signal(&mut self, signal: Signal) -> Option<i32> {
+        send(self.process.id().cast_signed(), signal);
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Up<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn send(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+fn is_role(pid: i32) -> bool {
+    // A zombie that nobody has reaped yet has an empty command line.
+    fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| line.windows(12).any(|w| w == b"--supervised"))
+}
+
+#[test]
+fn a_role_that_is_killed_is_started_again_and_the_others_live_on() {
+    let site = TestSite::new();
+    let mut up = Up::start(&site);
+    let before = up.all_pids();
+    let verify = up.pid("verify", None);
+    send(verify, Signal::KILL);
+    let again = up.pid("verify", Some(verify));
+    let after: Vec<i32> =
+        up.all_pids().into_iter().map(|pid| if pid == again { verify } else { pid }).collect();
+    assert_eq!(after, before);
+    assert_eq!(up.state().unwrap()["roles"]["verify"]["restarts"], 1);
+
+    let all = up.all_pids();
+    assert_eq!(up.signal(Signal::TERM), Some(0));
+    assert!(!all.into_iter().any(is_role));
+    assert!(up.state().is_none(), "up.json must not name processes that are gone");
+}
+
+#[test]
+fn the_second_supervisor_of_a_site_is_refused() {
+    let site = TestSite::new();
+    let up = Up::start(&site);
+    up.all_pids();
+    let ended = site.vigia(&["up"]);
+    assert!(ended.refused_with(64).contains("another 'vigia up'"), "{ended:?}");
+}
+
+#[test]
+fn roles_end_with_their_supervisor_and_the_next_one_waits_for_that() {
+    let site = TestSite::new();
+    let mut first = Up::start(&site);
+    let orphans = first.all_pids();
+    assert_eq!(first.signal(Signal::KILL), None);
+    let mut second = Up::start(&site);
+    eventually("the orphans' end", || (!orphans.iter().any(|&pid| is_role(pid))).then_some(()));
+    eventually("other processes", || {
+        let state = second.state().filter(|state| state["up"] == second.process.id())?;
+        (state["roles"].as_object()?.len() == 5).then_some(())
+    });
+    assert_eq!(second.signal(Signal::INT), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_a_clear_refusal() {
+    let site = TestSite::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for key in ["broker]\nsensors", "broker]\nmqtt", "store]\napi"] {
+        fs::write(site.path("vigia.toml"), format!("node = \"a\"\n[{key} = \"{address}\"\n"))
+            .unwrap();
+        let ended = site.vigia(&["up"]);
+        assert_eq!(ended.code, 69, "{key}: {ended:?}");
+        let sentence = ended.err.lines().last().unwrap();
+        assert!(
+            sentence.starts_with("vigia: ") && sentence.contains(&address),
+            "{key}: {sentence}"
+        );
+    }
+}
+
+#[test]
+fn without_the_sensors_program_a_demo_says_how_to_build_it() {
+    let site = TestSite::new();
+    let ended = site.vigia(&["up", "--demo", "1", "--sensor-binary", "/nowhere/vigia-sensor"]);
+    let sentence = ended.refused_with(69);
+    assert!(sentence.contains("/nowhere/vigia-sensor") && sentence.contains("make build"));
+}
