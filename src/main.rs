@@ -1,6 +1,7 @@
 //! The `vigia` command. This file is its table of contents; each subcommand has a file of its own.
 
 mod addresses;
+mod bench;
 mod drill;
 mod duration;
 mod exit;
@@ -60,6 +61,8 @@ enum Command {
     Alert(role::Options),
     /// Break the system on purpose, in processes of its own, and judge what became of the readings
     Drill(drill::Options),
+    /// Measure speed, latency and cost on this machine, and what was lost: nothing
+    Bench(bench::Options),
     /// Print the description of the API (OpenAPI, YAML)
     Openapi,
     /// Run a program that must not outlive its supervisor
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Store(options) => role::run(Role::Store, &options),
         Command::Alert(options) => role::run(Role::Alert, &options),
         Command::Drill(options) => drill::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Openapi => openapi::run(),
         Command::Leash(options) => leash::run(&options),
     })

@@ -4,7 +4,7 @@ mod backoff;
 mod demo;
 mod keeper;
 mod leftovers;
-mod run_state;
+pub mod run_state;
 mod summary;
 mod supervisor;
 mod truth;

@@ -92,7 +92,7 @@ fn a_wrong_value_is_refused_naming_key_value_and_what_is_allowed() {
         ("node = \"a\"\n[broker]\njournal_mib = 1", ["journal_mib", "1", "16 to"]),
         ("node = \"a\"\n[broker]\nsensors = \"here\"", ["sensors", "here", "IP:PORT"]),
         ("node = \"a\"\n[store]\napi = 8080", ["api", "8080", "string"]),
-        ("node = \"a\"\n[broker]\nspeed = 1", ["broker", "speed", "expected one of"]),
+        ("node = \"a\"\n[broker]\nspeed = 1", ["unknown", "speed", "expected one of"]),
         ("node = \"a\"\n[drills]\nunsynced = \"magic\"", ["unsynced", "magic", "kernel"]),
         (
             "node = \"a\"\n[[alert.limits]]\nname = \"hot\"\nquantity = \"temperature\"\nhigh = 1\nhysteresis = -1",

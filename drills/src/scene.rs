@@ -318,35 +318,26 @@ impl Scene {
     pub async fn recovers_within(&mut self, limit: Duration) -> anyhow::Result<()> {
         self.listen()?;
         let before = self.load.fronts();
-        let mut asked = None;
-        while !self.has_recovered(&before, &mut asked).await {
-            self.listen()?;
+        let mut answer = None;
+        loop {
+            if let Some((sensor, place)) = first_newer(&before, &self.load.fronts()) {
+                let latest = self.api.latest(sensor).await;
+                if latest.as_ref().is_ok_and(|latest| *latest >= place) {
+                    break;
+                }
+                answer = Some(latest);
+            }
             if self.fault.elapsed() >= RECOVERED_WITHIN {
-                bail!("{RECOVERED_WITHIN:?} after the fault no newly acknowledged reading can be queried: {asked:?}");
+                bail!("{RECOVERED_WITHIN:?} after the fault no newly acknowledged reading can be queried: {answer:?}");
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
+            self.listen()?;
         }
         let took = self.fault.elapsed();
         self.recovery = self.recovery.max(Some(took));
         self.say(&format!("recovered {:.2} s after the fault", took.as_secs_f64()));
         ensure!(took <= limit, "recovered after {:.2} s, expected at most {limit:?}", took.as_secs_f64());
         Ok(())
-    }
-
-    /// Whether the store has a reading that was acknowledged after `before`.
-    async fn has_recovered(
-        &self,
-        before: &[(i16, Place)],
-        asked: &mut Option<anyhow::Result<Place>>,
-    ) -> bool {
-        let now = self.load.fronts();
-        let mut newer = now.iter().zip(before).filter(|(now, before)| now.1 > before.1);
-        let Some(((sensor, (stream, below)), _)) = newer.next() else { return false };
-        let latest = self.api.latest(*sensor).await;
-        // Below a new stream's first number nothing was acknowledged yet.
-        let found = latest.as_ref().is_ok_and(|latest| *below > 1 && *latest >= (*stream, below - 1));
-        *asked = Some(latest);
-        found
     }
 
     /// Since the fault, sensors were not kept waiting.
@@ -498,5 +489,34 @@ impl Scene {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+/// The first reading that was acknowledged between the two, and whose it is.
+fn first_newer(before: &[(i16, Place)], now: &[(i16, Place)]) -> Option<(i16, Place)> {
+    let mut pairs = before.iter().zip(now);
+    pairs.find_map(|((sensor, (old_stream, old_below)), (_, (stream, below)))| {
+        let first = if stream == old_stream { (*old_below).max(1) } else { 1 };
+        (*below > first).then_some((*sensor, (*stream, first)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reading_after_a_fault_is_found_in_the_old_stream_and_in_a_new_one() {
+        let before = [(1, (1, 10)), (2, (1, 20)), (3, (0, 0))];
+        assert_eq!(first_newer(&before, &before), None);
+        let later = |fronts: [Place; 3]| {
+            let ids = before.map(|(id, _)| id);
+            let now: Vec<_> = ids.into_iter().zip(fronts).collect();
+            first_newer(&before, &now)
+        };
+        assert_eq!(later([(1, 10), (1, 25), (0, 0)]), Some((2, (1, 20))));
+        assert_eq!(later([(1, 10), (2, 1), (0, 0)]), None);
+        assert_eq!(later([(1, 10), (2, 3), (0, 0)]), Some((2, (2, 1))));
+        assert_eq!(later([(1, 10), (1, 20), (1, 2)]), Some((3, (1, 1))));
     }
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use vigia_protocol::batch::{Count, Marker};
 use vigia_protocol::limits::{
     BATCH_TEXT_BYTES, BUS_LOG_BYTES, CREDIT_TEXT_BYTES, MARKER_RETRY_MAX_MICROS, MAX_LOGS_PER_MARKER,
-    MAX_REPORTED_RANGES,
+    MAX_REPORTED_RANGES, MAX_UNECHOED_MARKERS,
 };
 use vigia_protocol::position::LogId;
 use vigia_protocol::publisher::{Next, Publisher};
@@ -117,6 +117,8 @@ struct World {
     marker: Option<(u64, u64)>,
     /// Rows on their way, as far as the reports tell that were heard.
     open: BTreeMap<(LogId, u64), usize>,
+    /// The store that was heard last.
+    heard: Option<u64>,
     /// Nothing comes twice by itself: then nothing may be sent that is there or under way.
     strict: bool,
     sent_rows: usize,
@@ -141,6 +143,7 @@ impl World {
             changed: BTreeSet::new(),
             marker: None,
             open: BTreeMap::new(),
+            heard: None,
             strict,
             sent_rows: 0,
             sent_markers: 0,
@@ -214,6 +217,7 @@ impl World {
         self.connected = false;
         self.echoed = false;
         self.open.clear();
+        self.heard = None;
     }
 
     fn trim(&mut self) {
@@ -332,6 +336,9 @@ impl World {
         for _ in 0..count {
             let Some(report) = self.back.take().filter(|_| self.connected) else { return };
             self.publisher.reported(&report, self.now);
+            if self.heard.replace(report.instance).is_some_and(|before| before != report.instance) {
+                self.open.clear();
+            }
             for log in &report.logs {
                 self.open.retain(|(id, n), _| *id != log.log || !log.accounted.contains(*n));
             }
@@ -341,7 +348,6 @@ impl World {
             {
                 self.echoed = self.connected;
             }
-            self.open.retain(|_, _| self.publisher.credit_used() > 0);
         }
         self.back.acknowledge();
     }
@@ -455,4 +461,134 @@ proptest! {
         }
         world.settle();
     }
+}
+
+/// A world with a backlog of so many rows, where data flows.
+fn flowing(rows: usize, text_bytes: usize) -> World {
+    let mut world = World::new(true);
+    world.journal(rows, text_bytes);
+    world.connect();
+    while !world.echoed {
+        world.round();
+    }
+    world
+}
+
+#[test]
+fn a_store_that_is_down_for_hours_is_asked_now_and_then() {
+    let mut world = flowing(0, 0);
+    let hours = 3;
+    let until = world.now.0 + hours * 3_600_000_000;
+    let before = world.sent_markers;
+    world.journal(5, 1024);
+    while world.now.0 < until {
+        world.pump(1000);
+        world.now = match world.publisher.next(world.now) {
+            Next::Wait(next) => next,
+            other => panic!("{other:?} after a full pump"),
+        };
+    }
+    let most = hours * 3_600_000_000 / MARKER_RETRY_MAX_MICROS + 10;
+    assert!((world.sent_markers - before) as i64 <= most, "{} markers", world.sent_markers);
+    assert!(world.sent_markers > MAX_UNECHOED_MARKERS);
+    assert_eq!(world.sent_rows, 5, "nothing was lost as far as anybody knows");
+    world.settle();
+}
+
+#[test]
+fn an_idle_pipeline_is_probed_and_nothing_else() {
+    let mut world = flowing(3, 1024);
+    world.settle();
+    let (before, began) = (world.sent_markers, world.now);
+    for _ in 0..3000 {
+        world.round();
+    }
+    let seconds = (world.now.0 - began.0) / 1_000_000;
+    assert!((world.sent_markers - before) as i64 <= seconds + 1);
+    assert!((world.sent_markers - before) as i64 >= seconds / 2);
+}
+
+#[test]
+fn a_flood_does_not_keep_a_loss_from_being_found() {
+    let mut world = flowing(5, 1024);
+    world.pump(5);
+    world.run(&Op::Roll(0, 2));
+    let began = world.now.0;
+    // Rows come faster than anybody can send them: there is always one more to send.
+    while world.store.accounted.values().next().is_none_or(|set| !set.contains(0)) {
+        world.journal(20, 64);
+        world.pump(10);
+        for hop in 0..3 {
+            world.work(hop, usize::MAX);
+            world.hops[hop].acknowledge();
+        }
+        world.commit();
+        world.hear(usize::MAX);
+        world.now.0 += 20_000;
+        assert!(world.now.0 - began < 5_000_000, "a row is lost and nobody asks");
+    }
+}
+
+#[test]
+fn a_report_between_the_choice_of_a_row_and_its_sending_changes_nothing() {
+    let mut world = flowing(4, 1024);
+    let log = world.logs[0].id;
+    let row = |n| Next::Row(log, n);
+    assert_eq!(world.publisher.next(world.now), row(0));
+    // Another store speaks: everything begins anew, and row 0 must not pass for sent to it.
+    let report = StoreReport { instance: 77, marker: None, logs: vec![] };
+    world.publisher.reported(&report, world.now);
+    world.publisher.published(log, 0, 1024);
+    world.store.instance = 77;
+    world.settle();
+
+    // What the store has meanwhile is not chosen again.
+    let mut world = flowing(4, 1024);
+    let log = world.logs[0].id;
+    world.pump(2);
+    assert_eq!(world.publisher.next(world.now), Next::Row(log, 2));
+    let mut accounted = RangeSet::default();
+    accounted.insert_range(0, 4);
+    let logs = vec![StoredLog { log, accounted, totals: Some(Totals::default()) }];
+    world.publisher.reported(&StoreReport { instance: 0, marker: None, logs }, world.now);
+    world.publisher.published(log, 2, 1024);
+    assert!(!matches!(world.publisher.next(world.now), Next::Row(..)));
+    assert_eq!(world.publisher.credit_used(), 0);
+}
+
+#[test]
+fn an_echo_of_what_was_never_sent_says_nothing() {
+    let mut world = flowing(0, 0);
+    for number in [u64::MAX, 1000] {
+        let marker = Some((world.session, number));
+        world.publisher.reported(&StoreReport { instance: 0, marker, logs: vec![] }, world.now);
+    }
+    world.journal(3, 1024);
+    world.settle();
+}
+
+#[test]
+fn more_logs_than_a_marker_can_ask_about_are_asked_about_in_turn() {
+    let mut world = World::new(true);
+    for _ in 0..3 * MAX_LOGS_PER_MARKER {
+        world.journal(2, 1024);
+        world.restart_journal();
+    }
+    world.connect();
+    world.settle();
+    assert_eq!(world.sent_rows, 6 * MAX_LOGS_PER_MARKER, "each row once");
+}
+
+#[test]
+fn a_store_with_more_holes_than_a_report_tells_is_filled() {
+    let mut world = flowing(4 * MAX_REPORTED_RANGES, 1024);
+    world.pump(4 * MAX_REPORTED_RANGES);
+    // Every second row is lost.
+    let mut index = 0;
+    world.hops[0].queue.retain(|message| {
+        index += 1;
+        !matches!(message, Message::Row(..)) || index % 2 == 0
+    });
+    world.settle();
+    assert_eq!(world.sent_rows, 6 * MAX_REPORTED_RANGES, "what was lost, and only that, twice");
 }

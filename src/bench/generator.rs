@@ -17,6 +17,9 @@ use vigia_protocol::quality::Status;
 use vigia_protocol::reading::{Flags, Reading};
 
 const HELD_BYTES: usize = 64 << 20;
+/// Readings that a sensor lets wait for the store before it takes more. Without it the fastest load
+/// would measure how fast the journal fills, and not what the system can sustain.
+const MOST_UNSTORED: u64 = 4096;
 const STEP: Duration = Duration::from_millis(5);
 
 /// How one sensor loads the system.
@@ -116,7 +119,11 @@ impl Taker {
 
     /// Takes what is due, frame by frame, each sealed as it is taken.
     fn take_and_send(&mut self, device: &mut Device, under_way: &mut VecDeque<(u64, Instant)>) {
-        while device.window_left() > 0 && Instant::now() < self.pace.until && self.is_due() {
+        while device.window_left() > 0
+            && device.held().len() < MOST_UNSTORED
+            && Instant::now() < self.pace.until
+            && self.is_due()
+        {
             for _ in 0..self.pace.per_frame {
                 self.bytes.clear();
                 self.reading().encode(&self.profile, &mut self.bytes);

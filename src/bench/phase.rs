@@ -184,7 +184,8 @@ impl Api {
     async fn count(&self, sensor: SensorId, from: Micros, to: Micros) -> anyhow::Result<u64> {
         let path = format!("/sensors/{sensor}/series?from={from}&to={to}&step=1h");
         let series: serde_json::Value = self.get(&path).await?;
-        let buckets = series["buckets"].as_array().context("buckets in a series")?;
-        Ok(buckets.iter().filter_map(|bucket| bucket["readings"].as_u64()).sum())
+        let buckets = series["series"].as_array().context("the buckets of a series")?;
+        let counts = buckets.iter().map(|bucket| &bucket["values"]["temperature"]["count"]);
+        Ok(counts.filter_map(serde_json::Value::as_u64).sum())
     }
 }
