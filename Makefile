@@ -44,11 +44,13 @@ test-cpp: ## C++: all tests under AddressSanitizer and UndefinedBehaviorSanitize
 test-fuzz: ## Every decoder against random input, for FUZZ_SECONDS each
 	@fuzz/run $(FUZZ_SECONDS)
 
-# The defects exist only in a build of their own, which must not be mistaken for the real one.
+# The defects exist only in a program of their own, moved away at once so that nobody takes it for the real one.
 test-drills: build ## Real processes, injected faults, an oracle; and the oracle's negative controls
 	@$(VIGIA) drill all
-	@cargo build --locked --release --package vigia --features sabotage --target-dir $(TARGET)/sabotage
-	@$(TARGET)/sabotage/release/vigia drill controls
+	@cargo build --locked --release --package vigia --features sabotage
+	@mv $(VIGIA) $(TARGET)/vigia-with-defects
+	@$(MAKE) build-rust
+	@$(TARGET)/vigia-with-defects drill controls
 
 build: build-rust build-cpp ## The vigia command and the C++ sensor
 

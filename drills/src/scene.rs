@@ -356,21 +356,35 @@ impl Scene {
         Ok(())
     }
 
-    /// The ids of all logs the ledger knows.
+    /// The ids of all logs the ledger knows; there is one at least.
     ///
     /// # Errors
-    /// If the ledger cannot be had.
+    /// If there is none.
     pub async fn logs(&self) -> anyhow::Result<BTreeSet<String>> {
-        Ok(self.api.ledger().await?.logs.into_iter().map(|log| log.log).collect())
+        let ids = |books: Books| books.logs.into_iter().map(|log| log.log).collect();
+        self.known("a log", ids).await
     }
 
-    /// The ids of all journals the ledger knows.
+    /// The ids of all journals the ledger knows; there is one at least.
     ///
     /// # Errors
-    /// If the ledger cannot be had.
+    /// If there is none.
     pub async fn journals(&self) -> anyhow::Result<BTreeSet<String>> {
-        let books = self.api.ledger().await?;
-        Ok(books.journals.into_iter().map(|journal| journal.journal).collect())
+        let ids = |books: Books| books.journals.into_iter().map(|journal| journal.journal).collect();
+        self.known("a journal", ids).await
+    }
+
+    async fn known(
+        &self,
+        what: &str,
+        ids: impl Fn(Books) -> BTreeSet<String>,
+    ) -> anyhow::Result<BTreeSet<String>> {
+        let words = || format!("the ledger names {what}");
+        wait::until(TOLD_WITHIN, words, async || {
+            let ids = self.api.ledger().await.map(&ids).unwrap_or_default();
+            Ok(Some(ids).filter(|ids| !ids.is_empty()))
+        })
+        .await
     }
 
     /// Waits until the ledger says what `shown` looks for, and takes that as evidence.

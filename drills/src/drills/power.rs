@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
-
 use crate::scene::Scene;
 
 const RECOVERY: Duration = Duration::from_secs(15);
@@ -21,7 +19,6 @@ pub async fn off(scene: &mut Scene) -> anyhow::Result<()> {
                 books.logs.iter().map(|log| log.log.clone()).find(|log| !logs.contains(log))
             })
             .await?;
-        ensure!(!logs.is_empty(), "there was no log before");
     }
     Ok(())
 }

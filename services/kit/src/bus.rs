@@ -63,10 +63,11 @@ impl BusLogin {
     }
 }
 
+/// Connects. Also says whether the broker has resumed a session.
 async fn connect(
     login: &BusLogin,
     options: MqttOptions,
-) -> Result<(AsyncClient, EventLoop), BusError> {
+) -> Result<(AsyncClient, EventLoop, bool), BusError> {
     let (client, mut events) = AsyncClient::new(options, BUS_REQUESTS);
     let mut network = rumqttc::NetworkOptions::new();
     network.set_tcp_nodelay(true);
@@ -77,7 +78,7 @@ async fn connect(
             match events.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(answer))) => {
                     return match answer.code {
-                        ConnectReturnCode::Success => Ok(()),
+                        ConnectReturnCode::Success => Ok(answer.session_present),
                         code => Err(format!("{} was refused: {code:?}", login.user)),
                     };
                 }
@@ -88,7 +89,7 @@ async fn connect(
     })
     .await;
     match accepted {
-        Ok(Ok(())) => Ok((client, events)),
+        Ok(Ok(resumed)) => Ok((client, events, resumed)),
         Ok(Err(problem)) => Err(BusError::Unreachable(problem)),
         Err(_) => Err(BusError::Unreachable(format!("no answer from {}", login.address))),
     }
@@ -140,9 +141,11 @@ impl Consumer {
     ) -> Result<Self, BusError> {
         let mut options = login.options(purpose, false)?;
         options.set_manual_acks(true);
-        let (client, mut events) = connect(login, options).await?;
+        let (client, mut events, resumed) = connect(login, options).await?;
         let (sender, received) = mpsc::channel(RECEIVED_MESSAGES);
-        let (ready, is_ready) = watch::channel(false);
+        // A resumed session has its subscriptions. With 100 messages on their way to it rumqttd answers
+        // nothing before the first acknowledgement: who waited for SUBACK here would wait for ever.
+        let (ready, is_ready) = watch::channel(resumed);
         // Subscribed again at every connection: a restarted broker has forgotten.
         for filter in filters {
             client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|_| BusError::Gone)?;
@@ -220,7 +223,7 @@ impl Producer {
     /// # Errors
     /// If that does not succeed within the time allowed.
     pub async fn connect(login: &BusLogin, purpose: &str) -> Result<Self, BusError> {
-        let (client, mut events) = connect(login, login.options(purpose, true)?).await?;
+        let (client, mut events, _) = connect(login, login.options(purpose, true)?).await?;
         let (settled_sender, settled) = watch::channel(0);
         let task = tokio::spawn(async move {
             let mut waiting: VecDeque<(u16, bool)> = VecDeque::new();
