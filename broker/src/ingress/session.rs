@@ -13,7 +13,7 @@ use vigia_kit::sensors::Sensors;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::Site;
 use vigia_protocol::decoder::Frame;
-use vigia_protocol::header::{Place, SensorId};
+use vigia_protocol::header::{NONCE_BYTES, Place, SensorId};
 use vigia_protocol::ingress::{Event, Ingress, SessionError};
 use vigia_protocol::time::Micros;
 
@@ -87,7 +87,6 @@ struct Connection {
     verdicts: watch::Receiver<Verdict>,
     verdict_sender: VerdictSender,
     replaced: Arc<Notify>,
-    granted: Place,
     turned_away: u64,
     rate: Rate,
 }
@@ -102,7 +101,6 @@ impl Connection {
             verdicts,
             verdict_sender: Arc::new(sender),
             replaced: Arc::new(Notify::new()),
-            granted: Place::default(),
             turned_away: 0,
             rate: Rate::new(Instant::now()),
         }
@@ -157,7 +155,10 @@ impl Connection {
                         tracing::info!(%sensor, peer = %self.around.peer, "sensor session open");
                     }
                 }
-                Event::Accepted(frame) if self.rate.allows(Instant::now()) => frames.push(frame),
+                Event::Accepted(frame) if self.rate.allows(Instant::now()) => {
+                    let after = self.ingress.comes_after(&frame);
+                    frames.push((frame, after));
+                }
                 Event::Accepted(frame) => {
                     self.hand_over(std::mem::take(&mut frames), now).await?;
                     self.ingress.turned_away(frame.header.place, Some(BUSY_RETRY_MS));
@@ -176,17 +177,19 @@ impl Connection {
         let verdict = Arc::clone(&self.verdict_sender);
         self.ask(Request::Greet { sensor, verdict, reply }).await?;
         let grant = answer.await.map_err(|_| Ending::Stopping)?.for_sensor_holding(oldest);
-        self.granted = grant.next;
         self.ingress.welcome(grant, clock::random(), clock::now())?;
         Ok(())
     }
 
-    async fn hand_over(&mut self, frames: Vec<Frame>, received: Micros) -> Result<(), Ending> {
-        let Some(first) = frames.first() else { return Ok(()) };
+    async fn hand_over(
+        &mut self,
+        frames: Vec<(Frame, [u8; NONCE_BYTES])>,
+        received: Micros,
+    ) -> Result<(), Ending> {
+        let Some((first, _)) = frames.first() else { return Ok(()) };
         let sensor = first.header.sensor;
         let verdict = Arc::clone(&self.verdict_sender);
-        let granted = self.granted;
-        self.ask(Request::Frames(FromSensor { sensor, granted, frames, received, verdict })).await
+        self.ask(Request::Frames(FromSensor { sensor, frames, received, verdict })).await
     }
 
     async fn ask(&self, request: Request) -> Result<(), Ending> {
@@ -199,7 +202,7 @@ impl Connection {
         self.ingress.journaled(verdict.custody, verdict.stored, clock::now());
         if verdict.turned_away != self.turned_away {
             self.turned_away = verdict.turned_away;
-            self.ingress.turned_away(verdict.custody.max(self.granted), verdict.retry_ms);
+            self.ingress.turned_away(verdict.next, verdict.retry_ms);
         }
     }
 

@@ -11,8 +11,8 @@ use vigia_kit::clock;
 use vigia_kit::config::Sabotage;
 use vigia_protocol::batch::{BatchHead, Count, Message, RawFrame, encode};
 use vigia_protocol::decoder::Frame;
-use vigia_protocol::header::{FrameType, Place, SensorId};
-use vigia_protocol::ingress::Grant;
+use vigia_protocol::header::{FrameType, NONCE_BYTES, Place, SensorId};
+use vigia_protocol::ingress::{Grant, Offer};
 use vigia_protocol::limits::{BATCH_TEXT_BYTES, text_bound};
 #[cfg(feature = "sabotage")]
 use vigia_protocol::position::LogId;
@@ -27,15 +27,17 @@ use crate::limits::{
     BUSY_RETRY_MS, COMMIT_SPACING, COMMIT_TEXT_BYTES, DISK_CHECK, JOURNAL_REQUESTS, REPORT_SPACING,
 };
 
-/// What became of a sensor's frames. A later verdict contains the earlier ones.
+/// What became of one session's frames. A later verdict contains the earlier ones.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Verdict {
-    /// The next reading the journal takes: everything below is synced.
+    /// The end of what was taken of this session, and synced.
     pub custody: Place,
     /// Everything below is stored; 0 says nothing.
     pub stored: u64,
     /// How many times frames were turned away.
     pub turned_away: u64,
+    /// Where the journal stood the last time.
+    pub next: Place,
     /// Why the last time: busy for so long, or at another position.
     pub retry_ms: Option<u32>,
 }
@@ -43,16 +45,15 @@ pub struct Verdict {
 /// Where a session hears its verdicts.
 pub type VerdictSender = Arc<watch::Sender<Verdict>>;
 
-/// Frames of one sensor, in order.
+/// Frames of one session, in order.
 #[derive(Debug)]
 pub struct FromSensor {
     /// Whose.
     pub sensor: SensorId,
-    /// What WELCOME granted: the journal goes on from there if it stands before.
-    pub granted: Place,
-    /// The frames, and when they were received.
-    pub frames: Vec<Frame>,
-    /// See `frames`.
+    /// The frames, each with the nonce of the one before it
+    /// ([`Ingress::comes_after`](vigia_protocol::ingress::Ingress::comes_after)).
+    pub frames: Vec<(Frame, [u8; NONCE_BYTES])>,
+    /// When they were received.
     pub received: Micros,
     /// Who wants to know.
     pub verdict: VerdictSender,
@@ -159,9 +160,17 @@ struct Round {
     batches: Vec<OpenBatch>,
     text_bytes: usize,
     sensors: HashMap<SensorId, SensorRecord>,
-    /// Per sensor of this round: how often turned away, and why.
-    heard: HashMap<SensorId, (VerdictSender, u64, Option<u32>)>,
+    heard: Vec<Heard>,
     greetings: Vec<(SensorId, oneshot::Sender<Grant>)>,
+}
+
+/// What one session will hear.
+struct Heard {
+    sensor: SensorId,
+    session: VerdictSender,
+    custody: Option<Place>,
+    /// How often it was turned away, from where, and why.
+    turned_away: Option<(u64, Place, Option<u32>)>,
 }
 
 #[derive(Default)]
@@ -257,38 +266,31 @@ impl Writer {
     fn take(&mut self, from: FromSensor, round: &mut Round) {
         self.check_room();
         self.sessions.insert(from.sensor, from.verdict.clone());
-        let mut record =
-            *round.sensors.entry(from.sensor).or_insert_with(|| self.opened.record(from.sensor));
-        let mut turned_away = 0;
-        let mut retry_ms = None;
-        for frame in from.frames {
+        let known = round.sensors.get(&from.sensor);
+        let mut record = known.copied().unwrap_or_else(|| self.opened.record(from.sensor));
+        let mut heard =
+            Heard { sensor: from.sensor, session: from.verdict, custody: None, turned_away: None };
+        for (frame, after) in from.frames {
             let place = frame.header.place;
-            if place != record.next.max(from.granted) {
-                turned_away += 1;
-                retry_ms = None;
-                continue;
-            }
-            if self.busy {
-                turned_away += 1;
-                retry_ms = Some(BUSY_RETRY_MS);
-                break;
-            }
-            record = SensorRecord {
-                next: Place {
-                    stream: place.stream,
-                    seq: place.seq + u64::from(frame.header.count),
-                },
-                last_nonce: nonce_of(&frame.bytes),
+            let stands = Grant { next: record.next, last_nonce: record.last_nonce, stored: 0 };
+            let busy = match stands.judge(place, &after) {
+                Offer::Next if !self.busy => {
+                    let seq = place.seq + u64::from(frame.header.count);
+                    let next = Place { stream: place.stream, seq };
+                    record = SensorRecord { next, last_nonce: nonce_of(&frame.bytes) };
+                    round.sensors.insert(from.sensor, record);
+                    heard.custody = Some(next);
+                    round.push(from.received, frame);
+                    continue;
+                }
+                Offer::Next => Some(BUSY_RETRY_MS),
+                Offer::Behind => continue,
+                Offer::Elsewhere => None,
             };
-            round.push(from.received, frame);
+            let times = heard.turned_away.map_or(0, |(times, ..)| times);
+            heard.turned_away = Some((times + 1, if busy.is_some() { place } else { record.next }, busy));
         }
-        let heard = round.heard.entry(from.sensor).or_insert((from.verdict.clone(), 0, None));
-        heard.0 = from.verdict;
-        heard.1 += turned_away;
-        if turned_away > 0 {
-            heard.2 = retry_ms;
-        }
-        round.sensors.insert(from.sensor, record);
+        round.heard.push(heard);
     }
 
     /// No frame is taken when the journal is at its bound or the disk nearly full.
@@ -347,15 +349,15 @@ impl Writer {
     }
 
     fn say(&self, round: &Round) {
-        for (sensor, (verdict, turned_away, retry_ms)) in &round.heard {
-            let custody = round.sensors.get(sensor).map_or_else(Place::default, |known| known.next);
-            let stored = self.opened.stored(*sensor);
-            verdict.send_modify(|verdict| {
-                verdict.custody = custody;
+        for heard in &round.heard {
+            let stored = self.opened.stored(heard.sensor);
+            heard.session.send_modify(|verdict| {
+                verdict.custody = heard.custody.unwrap_or(verdict.custody);
                 verdict.stored = stored;
-                if *turned_away > 0 {
-                    verdict.turned_away += turned_away;
-                    verdict.retry_ms = *retry_ms;
+                if let Some((times, next, retry_ms)) = heard.turned_away {
+                    verdict.turned_away += times;
+                    verdict.next = next;
+                    verdict.retry_ms = retry_ms;
                 }
             });
         }
