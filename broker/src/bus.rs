@@ -24,11 +24,16 @@ pub async fn serve(
     address: SocketAddr,
     users: &BTreeMap<String, Password>,
 ) -> Result<(), rumqttd_error::Stopped> {
-    let pipeline = SegmentConfig {
-        max_segment_size: BUS_LOG_BYTES / BUS_SEGMENTS,
+    // The credit counts text; as binary, the same batches are at most half of it.
+    let pipeline = [
+        (Arrow::Raw, BUS_LOG_BYTES / 2),
+        (Arrow::Verified, BUS_LOG_BYTES / 2),
+        (Arrow::Text, BUS_LOG_BYTES),
+    ];
+    let segments = |bytes: usize| SegmentConfig {
+        max_segment_size: bytes / BUS_SEGMENTS,
         max_segment_count: BUS_SEGMENTS,
     };
-    let arrows = [Arrow::Raw, Arrow::Verified, Arrow::Text];
     let router = Router::new(
         0,
         RouterConfig {
@@ -37,7 +42,7 @@ pub async fn serve(
             max_segment_size: OTHER_LOG_BYTES / BUS_SEGMENTS,
             max_segment_count: BUS_SEGMENTS,
             custom_segment: Some(
-                arrows.iter().map(|arrow| (arrow.filter(), pipeline.clone())).collect(),
+                pipeline.map(|(arrow, bytes)| (arrow.filter(), segments(bytes))).into(),
             ),
             initialized_filters: None,
             shared_subscriptions_strategy: Default::default(),

@@ -18,15 +18,15 @@ pub const FRAMES_PER_SECOND: u32 = 20_000;
 pub const BUSY_RETRY_MS: u32 = 500;
 
 /// Requests waiting for the journal's writer. Each carries at most [`READ_BYTES`] of frames.
-pub const JOURNAL_REQUESTS: usize = 1024;
-/// Least time between two commits: a commit of one frame writes 40 KB, and flash wears.
+pub const JOURNAL_REQUESTS: usize = 512;
+/// Least time from the beginning of a commit to the next: a commit of one frame writes 40 KB, and flash wears.
 pub const COMMIT_SPACING: Duration = Duration::from_millis(5);
 /// Worst-case text bytes of all rows in one commit.
-pub const COMMIT_TEXT_BYTES: usize = 4 * BATCH_TEXT_BYTES;
+pub const COMMIT_TEXT_BYTES: usize = 8 * BATCH_TEXT_BYTES;
 /// Stored rows let go in one commit.
 pub const TRIM_ROWS: usize = 64;
 /// redb's cache for the journal.
-pub const JOURNAL_CACHE_BYTES: usize = 8 << 20;
+pub const JOURNAL_CACHE_BYTES: usize = 4 << 20;
 /// Ends of batches remembered per sensor, to tell it what is stored. Beyond, they are told less finely.
 pub const PENDING_ENDS: usize = 64;
 /// Least and most time between two journal reports to the store.
@@ -38,7 +38,7 @@ pub const DISK_CHECK: Duration = Duration::from_secs(1);
 /// MQTT connections to rumqttd.
 pub const BUS_CONNECTIONS: usize = 128;
 /// Segments of one of rumqttd's logs.
-pub const BUS_SEGMENTS: usize = 16;
+pub const BUS_SEGMENTS: usize = 8;
 /// Bytes rumqttd keeps for any filter that is not the pipeline's.
 pub const OTHER_LOG_BYTES: usize = 1 << 20;
 
@@ -47,5 +47,5 @@ pub const WATCHDOG_EVERY: Duration = Duration::from_secs(2);
 /// Misses in a row after which the process ends itself.
 pub const WATCHDOG_MISSES: u32 = 3;
 
-const _: () = assert!(BUS_LOG_BYTES / BUS_SEGMENTS > MAX_PAYLOAD_BYTES);
+const _: () = assert!(BUS_LOG_BYTES / 2 / BUS_SEGMENTS >= MAX_PAYLOAD_BYTES);
 const _: () = assert!(WINDOW_FRAMES > 0 && UNAUTHENTICATED_CONNECTIONS < SENSOR_CONNECTIONS);

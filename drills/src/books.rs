@@ -29,7 +29,7 @@ pub struct Books {
 }
 
 /// Readings.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct Counts {
     /// By the journal; absent if it is silent.
     pub accepted: Option<u64>,

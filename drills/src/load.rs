@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -32,8 +32,7 @@ const FIRST_WITHIN: Duration = Duration::from_secs(30);
 /// There is no such program.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "there is no {PROGRAM} at {0}: 'make build', or 'cmake --preset release && cmake --build --preset \
-     release' in sensor-cpp, builds it; VIGIA_SENSOR names another"
+    "there is no {PROGRAM} at {0}: 'make build' builds it, VIGIA_SENSOR names another"
 )]
 pub struct NoSensorProgram(String);
 
@@ -67,12 +66,11 @@ struct Sensor {
 }
 
 impl Load {
-    /// For a site that listens. Finds the program; no sensor runs yet.
+    /// For a site that listens. No sensor runs yet.
     ///
     /// # Errors
-    /// [`NoSensorProgram`], or what the file system says.
-    pub fn new(site: &Site, rate: Rate, seed: u64) -> anyhow::Result<Self> {
-        let program = program(&site.executable)?;
+    /// What the file system says.
+    pub fn new(site: &Site, program: PathBuf, rate: Rate, seed: u64) -> anyhow::Result<Self> {
         for part in ["truth", "spools"] {
             fs::create_dir_all(site.file(part)).context("cannot make the sensors' directories")?;
         }
@@ -252,10 +250,17 @@ impl Drop for Load {
     }
 }
 
-fn program(own: &Path) -> anyhow::Result<PathBuf> {
+/// Finds the sensors' program.
+///
+/// # Errors
+/// [`NoSensorProgram`], or what the file system says.
+pub fn find_program() -> anyhow::Result<PathBuf> {
     let candidates = match env::var_os("VIGIA_SENSOR") {
         Some(named) => vec![PathBuf::from(named)],
-        None => vec![own.with_file_name(PROGRAM), PathBuf::from(BUILT)],
+        None => {
+            let own = env::current_exe().context("cannot find the running program's file")?;
+            vec![own.with_file_name(PROGRAM), PathBuf::from(BUILT)]
+        }
     };
     let Some(found) = candidates.iter().find(|path| path.is_file()) else {
         let places: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();

@@ -36,14 +36,14 @@ pub const ANSWER_WITHIN_MICROS: i64 = 15_000_000;
 pub const WINDOW_FRAMES: u16 = 256;
 
 /// Worst-case text bytes at which a batch is closed.
-pub const BATCH_TEXT_BYTES: usize = 256 * 1024;
+pub const BATCH_TEXT_BYTES: usize = 128 * 1024;
 /// Worst-case text bytes published but not yet accounted for by the store.
-pub const CREDIT_TEXT_BYTES: usize = 8 * 1024 * 1024;
+pub const CREDIT_TEXT_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes rumqttd keeps for each of the pipeline's filters. Twice the credit: what is sent again
 /// after a lost connection may stand beside its first copy.
 pub const BUS_LOG_BYTES: usize = 2 * CREDIT_TEXT_BYTES;
 /// The largest MQTT payload; a batch may be over its bound by one frame.
-pub const MAX_PAYLOAD_BYTES: usize = 512 * 1024;
+pub const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
 /// First pause before an unanswered marker is sent again; it doubles from there.
 pub const MARKER_RETRY_MICROS: i64 = 100_000;
 /// The longest such pause.

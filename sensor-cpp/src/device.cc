@@ -21,7 +21,9 @@ constexpr size_t kMaxOutput = 256 << 10;
 }  // namespace
 
 Device::Device(const Identity& identity, Spool* spool, Truth* truth)
-    : identity_(identity), spool_(spool), truth_(truth), claimed_end_(spool->last_cut_end()) {}
+    : identity_(identity), spool_(spool), truth_(truth) {
+  for (const Cut& cut : spool->cuts()) claimed_end_ = std::max(claimed_end_, cut.end());
+}
 
 void Device::Note(Status status) {
   if (disk_.ok() && !status.ok()) disk_ = std::move(status);
@@ -39,9 +41,12 @@ void Device::Take(Reading reading) {
 
 void Device::OnConnected(Instant now) {
   OnDisconnected();
-  said_ = Hello{.stream = spool_->stream(), .seq = spool_->first(), .client_nonce = {}};
-  randombytes_buf(said_.client_nonce.data(), said_.client_nonce.size());
-  hello_ = EncodeHello(identity_.sensor, identity_.epoch, said_);
+  // Which journal answers is not known before WELCOME. Until then nothing is let go that HELLO speaks of:
+  // what is evicted leaves a gap in its place, and first() stays.
+  spool_->SetCustody(spool_->first());
+  Hello hello{.stream = spool_->stream(), .seq = spool_->first(), .client_nonce = {}};
+  randombytes_buf(hello.client_nonce.data(), hello.client_nonce.size());
+  hello_ = EncodeHello(identity_.sensor, identity_.epoch, hello);
   AppendHelloTag(identity_.keys.link, &hello_);
   last_heard_us_ = unanswered_since_us_ = now.mono_us;
   Send(hello_, now);
@@ -106,26 +111,15 @@ Status Device::OnBytes(ByteView bytes, Instant now) {
         case FrameType::kAck:
           status = OnAck(ParseAck(header, frame.bytes), now);
           break;
-        case FrameType::kBusy: {
-          const Busy busy = ParseBusy(header, frame.bytes);
-          status = OnRefused({busy.stream, busy.seq, true, busy.retry_ms}, now);
+        case FrameType::kBusy:
+          status = OnBusy(ParseBusy(header, frame.bytes), now);
           break;
-        }
-        case FrameType::kRefuse: {
-          const Refuse refuse = ParseRefuse(header, frame.bytes);
-          // The other reasons say that we are built or configured differently; going back cannot help.
-          if (refuse.reason != static_cast<uint16_t>(RefuseReason::kPosition) &&
-              refuse.reason != static_cast<uint16_t>(RefuseReason::kWindow)) {
-            return Status::Peer("the ingress refused a frame for reason " + std::to_string(refuse.reason));
-          }
-          status = OnRefused({refuse.stream, refuse.seq, false, 0}, now);
-          break;
-        }
-        case FrameType::kPing:
-          Send(EncodePong(identity_.sensor, identity_.epoch), now);
+        case FrameType::kRefuse:
+          status = OnRefuse(ParseRefuse(header, frame.bytes));
           break;
         case FrameType::kPong:
           session_->ping_unanswered = false;
+          session_->works = true;
           break;
         default:
           return Status::Peer("the ingress sent a frame only a sensor sends");
@@ -150,18 +144,14 @@ Status Device::OnWelcome(const Frame& frame, Instant now) {
   last_heard_us_ = now.mono_us;
   stats_.clock_difference_us = welcome.time_us - now.wall_us;
 
+  // stream() and first() are still what HELLO said.
   bool known = false;
-  if (welcome.last_nonce == Nonce{}) {
-    known = welcome.stream == said_.stream && welcome.seq == said_.seq;
-  } else if (welcome.stream == spool_->stream() && welcome.seq >= said_.seq) {
-    const Cut* cut = spool_->CutEndingAt(welcome.seq);
-    known = cut != nullptr && cut->nonce == welcome.last_nonce;
+  if (welcome.stream == spool_->stream()) {
+    known = welcome.last_nonce == Nonce{}
+                ? welcome.seq == spool_->first()
+                : welcome.seq >= spool_->first() && spool_->KnowsCut(welcome.seq, welcome.last_nonce);
   }
   if (!known) return OpenNewStream(welcome);
-  if (welcome.seq < spool_->first()) {
-    // Evicted, as in custody, since HELLO: the ingress has lost its journal. The next HELLO says more.
-    return Status::Peer("the ingress wants what was evicted meanwhile");
-  }
 
   const Key key = SessionKey(identity_.keys.link, hello_, frame.bytes);
   session_.emplace(Session{.out = LinkChannel(key, Direction::kFromSensor),
@@ -190,7 +180,7 @@ Status Device::OpenNewStream(const Welcome& welcome) {
                       std::to_string(newest + 1) + " opened");
 }
 
-// Custody grows by ACK; only a new session may find that the ingress has less than it had.
+// Grows by ACK; only WELCOME may say that the ingress has less than it had.
 void Device::Custody(uint64_t seq) {
   spool_->SetCustody(seq);
   if (seq <= claimed_ack_) return;
@@ -204,38 +194,44 @@ void Device::Stored(uint64_t seq) {
 }
 
 Status Device::OnAck(const Ack& ack, Instant now) {
-  if (ack.stream != spool_->stream() || ack.seq > spool_->last_cut_end()) {
-    return Status::Peer("ACK for what was never sent");
+  if (ack.stream != spool_->stream() || ack.seq > session_->position) {
+    return Status::Peer("ACK for what this connection has not sent");
   }
   stats_.clock_difference_us = ack.time_us - now.wall_us;
   auto& under_way = session_->under_way;
-  while (!under_way.empty() && under_way.front().end <= ack.seq) under_way.pop_front();
+  while (!under_way.empty() && under_way.front() <= ack.seq) under_way.pop_front();
   session_->progress_us = now.mono_us;
+  session_->works = true;
   if (ack.seq > session_->went_back_to) session_->went_back_to = 0;
-  session_->position = std::max(session_->position, ack.seq);
   if (ack.seq > spool_->custody()) Custody(ack.seq);
   Stored(ack.stored);
   return Status::Ok();
 }
 
-// REFUSE and BUSY. A frame refused with others behind it may be answered once or often; a REFUSE that
-// names the position we already went back to is such an echo. BUSY is always meant: it renews the pause.
-Status Device::OnRefused(const Refusal& refusal, Instant now) {
-  if (refusal.stream != spool_->stream() || refusal.seq < spool_->custody() ||
-      refusal.seq > spool_->last_cut_end()) {
-    return Status::Peer("refused, and told a position that cannot be");
-  }
+Status Device::OnBusy(const Busy& busy, Instant now) {
   Session& session = *session_;
+  if (busy.stream != spool_->stream() || busy.seq < spool_->custody() || busy.seq > session.position) {
+    return Status::Peer("BUSY, and told a position that cannot be");
+  }
   stats_.refused++;
-  if (!refusal.busy && refusal.seq == session.went_back_to) return Status::Ok();
-  while (!session.under_way.empty() && session.under_way.back().end > refusal.seq) {
+  // What is before it was taken, and is still to be acknowledged.
+  while (!session.under_way.empty() && session.under_way.back() > busy.seq) {
     session.under_way.pop_back();
   }
-  session.went_back_to = refusal.seq;
-  session.position = refusal.seq;
+  session.went_back_to = busy.seq;
+  session.position = busy.seq;
   session.progress_us = now.mono_us;
-  if (refusal.busy) session.held_until_us = now.mono_us + refusal.wait_ms * 1000;
+  session.works = true;
+  session.held_until_us = now.mono_us + int64_t{busy.retry_ms} * 1000;
   return Status::Ok();
+}
+
+// The frames that were under way behind the one that met BUSY are refused too, once or often: an echo.
+// Anything else means that the ingress stands where this session cannot have brought it.
+Status Device::OnRefuse(const Refuse& refuse) {
+  stats_.refused++;
+  if (refuse.stream == spool_->stream() && refuse.seq == session_->went_back_to) return Status::Ok();
+  return Status::Peer("the ingress refused a frame for reason " + std::to_string(refuse.reason));
 }
 
 // ---- time passes
@@ -274,15 +270,17 @@ int64_t Device::NextDeadline(Instant now) const {
   return deadline;
 }
 
-Header Device::HeaderOf(const Cut& cut) const {
+// Readings of one frame are equally long, but not always as long as those of the present profile.
+Header Device::HeaderOf(const Cut& cut, ByteView body) const {
   if (cut.reason != 0) {
     return GapHeader(identity_.sensor, cut.epoch, spool_->stream(), cut.seq, cut.count);
   }
   return DataHeader(identity_.sensor, cut.epoch, spool_->stream(), cut.seq, cut.count,
-                    ReadingSize(identity_.quantities));
+                    body.size() / cut.count);
 }
 
-// Sends what the window allows: cuts that are on disk as they are, then new ones, after one sync for all.
+// Sends what the window allows: old cuts as they are where one can be repeated, else new ones, after one
+// sync for all.
 void Device::SendFrames(Instant now) {
   Session& session = *session_;
   if (now.mono_us < session.held_until_us) return;
@@ -293,13 +291,13 @@ void Device::SendFrames(Instant now) {
   };
   std::vector<Ready> ready;
   std::vector<Cut> fresh;
+  size_t before_fresh = 0;
   uint64_t position = session.position;
   size_t size = output().size();
   while (session.under_way.size() + ready.size() < session.window && position < spool_->next() &&
          size < kMaxOutput) {
     Ready frame;
-    const Cut* old = fresh.empty() ? spool_->CutFrom(position) : nullptr;
-    if (old != nullptr && old->epoch == identity_.epoch && spool_->Holds(*old)) {
+    if (const Cut* old = spool_->CutToRepeat(position, identity_.epoch)) {
       frame.cut = *old;
       bool whole = true;
       if (Status status = ReadBody(frame.cut, &frame.body, &whole); !status.ok()) return Note(status);
@@ -308,6 +306,9 @@ void Device::SendFrames(Instant now) {
       if (now.mono_us < next_cut_us_) break;
       if (Status status = MakeCut(position, &frame.cut, &frame.body); !status.ok()) return Note(status);
       if (frame.cut.count == 0) continue;
+      // The claim first: a cut that no claim speaks of could be sent after a crash.
+      if (Status status = Claim(frame.cut, frame.body); !status.ok()) return Note(status);
+      if (fresh.empty()) before_fresh = ready.size();
       fresh.push_back(frame.cut);
     }
     position = frame.cut.end();
@@ -316,14 +317,10 @@ void Device::SendFrames(Instant now) {
   }
 
   if (!fresh.empty()) {
-    // The claim first: a cut that no claim speaks of could be sent after a crash.
-    for (size_t i = ready.size() - fresh.size(); i < ready.size(); i++) {
-      if (Status status = Claim(ready[i].cut, ready[i].body); !status.ok()) return Note(status);
-    }
-    Status status = spool_->AddCuts(fresh.front().seq, fresh);
+    Status status = spool_->AddCuts(fresh);
     if (status.ok()) status = spool_->Sync();
     if (status.code() == Status::Code::kDiskFull) {
-      ready.resize(ready.size() - fresh.size());
+      ready.resize(before_fresh);
       next_cut_us_ = now.mono_us + kDiskFullPauseUs;
     } else if (!status.ok()) {
       return Note(status);
@@ -333,9 +330,9 @@ void Device::SendFrames(Instant now) {
   }
 
   for (const Ready& frame : ready) {
-    Send(Seal(identity_.keys, HeaderOf(frame.cut), frame.body, frame.cut.nonce), now);
+    Send(Seal(identity_.keys, HeaderOf(frame.cut, frame.body), frame.body, frame.cut.nonce), now);
     if (session.under_way.empty()) session.progress_us = now.mono_us;
-    session.under_way.push_back(UnderWay{frame.cut.seq, frame.cut.end()});
+    session.under_way.push_back(frame.cut.end());
     session.position = frame.cut.end();
     if (frame.cut.reason == 0) stats_.sent += frame.cut.count;
     else stats_.gap_frames++;
@@ -353,32 +350,36 @@ Status Device::ReadBody(const Cut& cut, Bytes* body, bool* whole) {
   return status;
 }
 
-// Leaves cut->count at 0 if the reading at seq turns out to be damaged; RunAt() then says so.
+// Leaves cut->count at 0 if the reading at seq turns out to be damaged; RunAt() then says so. Ends where
+// another cut begins, so that from there on old cuts can be repeated.
 Status Device::MakeCut(uint64_t seq, Cut* cut, Bytes* body) {
   const Spool::Run run = spool_->RunAt(seq);
+  const uint64_t room = std::min(run.end, spool_->NextCutBehind(seq, run.reason)) - seq;
   *cut = Cut{.seq = seq, .epoch = identity_.epoch, .reason = run.reason};
   if (run.reason != 0) {
-    cut->count = static_cast<uint16_t>(std::min<uint64_t>(run.end - seq, kMaxGap));
+    cut->count = static_cast<uint16_t>(std::min<uint64_t>(room, kMaxGap));
     *body = GapBody(static_cast<GapReason>(run.reason));
   } else {
-    const size_t fitting = (kMaxFrame - kDataExtra) / ReadingSize(identity_.quantities);
-    const size_t most = std::min<size_t>({run.end - seq, kMaxReadings, fitting});
+    const size_t fitting = (kMaxFrame - kDataExtra) / run.reading_size;
+    const size_t most = std::min<size_t>({room, kMaxReadings, fitting});
     const Status status = spool_->ReadReadings(seq, most, body, &cut->count);
     if (!status.ok() || cut->count == 0) return status;
   }
   randombytes_buf(cut->random.data(), cut->random.size());
-  cut->nonce = MakeNonce(identity_.keys, HeaderOf(*cut), *body, cut->random);
+  cut->nonce = MakeNonce(identity_.keys, HeaderOf(*cut, *body), *body, cut->random);
   return Status::Ok();
 }
 
-// Readings are claimed once in a stream, however often their frames are cut.
+// Readings are claimed once in a stream, however often their frames are cut. Those of an older profile are
+// not: what their values mean is not known any more.
 Status Device::Claim(const Cut& cut, ByteView body) {
   if (cut.reason != 0) {
     claimed_end_ = std::max(claimed_end_, cut.end());
     return truth_->Gap(spool_->stream(), cut.seq, cut.count, cut.reason);
   }
   const size_t size = ReadingSize(identity_.quantities);
-  for (uint64_t seq = std::max(cut.seq, claimed_end_); truth_->wanted() && seq < cut.end(); seq++) {
+  const bool wanted = truth_->wanted() && body.size() == size * cut.count;
+  for (uint64_t seq = std::max(cut.seq, claimed_end_); wanted && seq < cut.end(); seq++) {
     const Reading reading =
         DecodeReading(identity_.quantities, body.subspan((seq - cut.seq) * size, size));
     if (Status status = truth_->Sent(spool_->stream(), seq, identity_.quantities, reading); !status.ok()) {

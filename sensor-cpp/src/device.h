@@ -34,7 +34,8 @@ struct DeviceStats {
 
 class Device {
  public:
-  // REQUIRES: spool was opened for identity's sensor and reading size; spool and truth outlive this.
+  // REQUIRES: spool was opened for identity's sensor and reading size; it may hold readings of other sizes.
+  // spool and truth outlive this.
   Device(const Identity& identity, Spool* spool, Truth* truth);
 
   // Stores the reading; adds its flags, and makes its time later than that of the one before.
@@ -57,35 +58,29 @@ class Device {
   const Status& disk() const { return disk_; }
 
   bool in_session() const { return session_.has_value(); }
+  // The ingress took or answered something in this session: not only its WELCOME works.
+  bool session_works() const { return session_ && session_->works; }
   bool all_in_custody() const { return spool_->custody() == spool_->next(); }
   const DeviceStats& stats() const { return stats_; }
 
  private:
-  struct UnderWay {
-    uint64_t seq = 0;
-    uint64_t end = 0;
-  };
   struct Session {
     LinkChannel out;
     LinkChannel in;
     uint16_t window = 1;
     uint64_t position = 0;  // seq that is sent next
-    std::deque<UnderWay> under_way;
+    std::deque<uint64_t> under_way;  // ends of frames
     int64_t held_until_us = 0;  // after BUSY
-    uint64_t went_back_to = 0;  // after a refusal, until something behind it is acknowledged; else 0
+    uint64_t went_back_to = 0;  // after BUSY, until something behind it is acknowledged; else 0
+    bool works = false;
     bool ping_unanswered = false;
-    int64_t progress_us = 0;  // when an ACK or a refusal last moved something
+    int64_t progress_us = 0;  // when an ACK or BUSY last came
   };
 
   Status OnWelcome(const Frame& frame, Instant now);
   Status OnAck(const Ack& ack, Instant now);
-  struct Refusal {
-    uint32_t stream = 0;
-    uint64_t seq = 0;
-    bool busy = false;
-    int64_t wait_ms = 0;
-  };
-  Status OnRefused(const Refusal& refusal, Instant now);
+  Status OnBusy(const Busy& busy, Instant now);
+  Status OnRefuse(const Refuse& refuse);
   Status OpenNewStream(const Welcome& welcome);
   void Custody(uint64_t seq);
   void Stored(uint64_t seq);
@@ -94,7 +89,7 @@ class Device {
   Status MakeCut(uint64_t seq, Cut* cut, Bytes* body);
   Status ReadBody(const Cut& cut, Bytes* body, bool* whole);
   Status Claim(const Cut& cut, ByteView body);
-  Header HeaderOf(const Cut& cut) const;
+  Header HeaderOf(const Cut& cut, ByteView body) const;
   void Send(Bytes frame, Instant now);
   bool Unanswered() const;
   void Note(Status status);
@@ -111,7 +106,6 @@ class Device {
 
   // Of the connection.
   Bytes hello_;  // whole; empty: not connected
-  Hello said_;
   Decoder decoder_;
   std::optional<Session> session_;
   Bytes output_;

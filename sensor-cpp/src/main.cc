@@ -115,8 +115,9 @@ class Sensor {
     Status status = socket_.Read(&bytes);
     if (status.ok() && !bytes.empty()) status = device_.OnBytes(bytes, now);
     if (!status.ok()) return status;
+    // Not for WELCOME alone: one that refuses what follows must not be asked ever again without a pause.
+    if (device_.session_works()) socket_.Succeeded();
     if (!was_in_session && device_.in_session()) {
-      socket_.Succeeded();
       if (!last_trouble_.empty()) Say("connected to " + options_.host + " port " + options_.port);
       last_trouble_.clear();
     }

@@ -44,7 +44,7 @@ class Socket {
   // that a thousand sensors do not return in step.
   void Close(Instant now);
 
-  // A session was opened: pauses begin short again.
+  // The ingress answers what we send: pauses begin short again.
   void Succeeded() { pause_us_ = 0; }
 
  private:

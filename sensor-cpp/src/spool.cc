@@ -15,6 +15,7 @@ namespace {
 
 constexpr uint64_t kMinSegmentBytes = 16 << 10;
 constexpr uint64_t kMaxSegmentBytes = 1 << 20;
+constexpr uint64_t kMaxSpareCuts = 1024;
 
 bool WriteAll(int fd, ByteView bytes, uint64_t offset) {
   while (!bytes.empty()) {
@@ -43,7 +44,9 @@ bool Reserve(int fd, off_t size) {
 Spool::Spool(const Options& options)
     : options_(options),
       // Small spools get small segments: eviction frees whole ones.
-      segment_bytes_(std::clamp(options.max_bytes / 8, kMinSegmentBytes, kMaxSegmentBytes)) {}
+      segment_bytes_(std::clamp(options.max_bytes / 8, kMinSegmentBytes, kMaxSegmentBytes)),
+      // They are written again with every segment that goes: a quarter of one at most.
+      spare_cuts_(std::min(kMaxSpareCuts, segment_bytes_ / 4 / (kRecordHeaderSize + kCutRecordBody))) {}
 
 Spool::~Spool() {
   for (const int fd : {read_fd_, write_fd_, lock_fd_}) {
@@ -122,7 +125,6 @@ Status Spool::Rotate() {
       .sensor = options_.sensor, .reading_size = options_.reading_size, .number = number});
   RecordBatch checkpoint(number, bytes.size());
   AddCheckpointMark(&checkpoint);
-  if (!cuts_.empty() && cuts_.front().end() <= first()) checkpoint.AddCut(ToRecord(cuts_.front()));
   for (const auto& [item, gap] : gaps_) checkpoint.AddGap(GapRecord{item, gap.end, gap.reason});
   PutBytes(&bytes, checkpoint.bytes());
 
@@ -183,6 +185,7 @@ Status Spool::AddReading(ByteView reading) {
       if (segment.offsets.empty()) segment.first_item = item;
       segment.offsets.resize(item - segment.first_item, 0);
       segment.offsets.push_back(static_cast<uint32_t>(offset));
+      NoteReadingSize(item, reading.size());
       next_ = item + 1;
       segment.next_item = next_;
       disk_full_ = false;
@@ -223,16 +226,23 @@ Status Spool::ReleaseSegments() {
   if (releasable == 0) return Status::Ok();
 
   // What of them is still needed, first. Cuts of dropped readings are needed too: their frames may have
-  // been accepted, and then WELCOME names them.
+  // been accepted, and then WELCOME names them; most likely one of the last.
   const uint64_t end = segments_[releasable - 1].next_item;
+  const auto may_stand_there = [&](const Cut& cut) { return base_ + cut.end() <= end; };
+  auto surplus = std::ranges::count_if(cuts_, may_stand_there) - static_cast<ptrdiff_t>(spare_cuts_);
+  std::deque<Cut> kept;
   RecordBatch batch = NewBatch();
   AddCheckpointMark(&batch);
   for (const Cut& cut : cuts_) {
-    if (base_ + cut.end() > std::max(first_, end)) break;
-    batch.AddCut(ToRecord(cut));
+    if (may_stand_there(cut)) {
+      if (surplus-- > 0) continue;
+      batch.AddCut(ToRecord(cut));
+    }
+    kept.push_back(cut);
   }
   for (const auto& [item, gap] : gaps_) batch.AddGap(GapRecord{item, gap.end, gap.reason});
   if (Status status = Append(batch); !status.ok()) return status;
+  cuts_ = std::move(kept);
   unwritten_gap_.reset();
   if (Status status = Sync(); !status.ok()) return status;
 
@@ -306,9 +316,14 @@ Spool::Run Spool::RunAt(uint64_t seq) const {
   const auto after = gaps_.upper_bound(item);
   if (after != gaps_.begin()) {
     const Gap& gap = std::prev(after)->second;
-    if (gap.end > item) return Run{gap.reason, gap.end - base_};
+    if (gap.end > item) return Run{gap.reason, 0, gap.end - base_};
   }
-  return Run{0, (after == gaps_.end() ? next_ : after->first) - base_};
+  uint64_t end = after == gaps_.end() ? next_ : after->first;
+  const auto longer = reading_sizes_.upper_bound(item);
+  if (longer != reading_sizes_.end()) end = std::min(end, longer->first);
+  // No reading was ever seen before the first of them.
+  const size_t size = longer == reading_sizes_.begin() ? 0 : std::prev(longer)->second;
+  return Run{0, size, end - base_};
 }
 
 // ---- reading back
@@ -320,7 +335,12 @@ Spool::Segment* Spool::FindSegment(uint64_t item) {
   return after == segments_.begin() ? nullptr : &*std::prev(after);
 }
 
-bool Spool::ReadReading(uint64_t item, Bytes* readings) {
+// An older profile's readings may be held yet.
+void Spool::NoteReadingSize(uint64_t item, size_t size) {
+  if (reading_sizes_.empty() || reading_sizes_.rbegin()->second != size) reading_sizes_[item] = size;
+}
+
+bool Spool::ReadReading(uint64_t item, size_t size, Bytes* readings) {
   const Segment* segment = FindSegment(item);
   if (segment == nullptr) return false;
   const uint64_t index = item - segment->first_item;
@@ -335,7 +355,7 @@ bool Spool::ReadReading(uint64_t item, Bytes* readings) {
     }
     fd = read_fd_;
   }
-  Bytes bytes(kRecordHeaderSize + 8 + options_.reading_size);
+  Bytes bytes(kRecordHeaderSize + 8 + size);
   const uint64_t offset = segment->offsets[index];
   const ssize_t n = pread(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
   if (n != static_cast<ssize_t>(bytes.size())) return false;
@@ -349,8 +369,9 @@ bool Spool::ReadReading(uint64_t item, Bytes* readings) {
 
 Status Spool::ReadReadings(uint64_t seq, size_t max, Bytes* readings, uint16_t* count) {
   *count = 0;
+  const size_t size = RunAt(seq).reading_size;
   for (uint64_t item = base_ + seq; *count < max; item++) {
-    if (!ReadReading(item, readings)) {
+    if (!ReadReading(item, size, readings)) {
       const auto damaged = static_cast<uint16_t>(GapReason::kSpoolDamaged);
       AssignGap(item, item + 1, damaged);
       dropped_++;
@@ -367,16 +388,24 @@ Status Spool::ReadReadings(uint64_t seq, size_t max, Bytes* readings, uint16_t* 
 
 // ---- cuts
 
-const Cut* Spool::CutFrom(uint64_t seq) const {
-  const auto it = std::lower_bound(cuts_.begin(), cuts_.end(), seq,
-                                   [](const Cut& cut, uint64_t wanted) { return cut.seq < wanted; });
-  return it != cuts_.end() && it->seq == seq ? &*it : nullptr;
+const Cut* Spool::CutToRepeat(uint64_t seq, uint16_t epoch) const {
+  const auto here = std::ranges::equal_range(cuts_, seq, {}, &Cut::seq);
+  for (auto it = here.end(); it != here.begin();) {
+    --it;
+    // A shorter one may be whole where a longer one lost its end.
+    if (it->epoch == epoch && Holds(*it)) return &*it;
+  }
+  return nullptr;
 }
 
-const Cut* Spool::CutEndingAt(uint64_t seq) const {
-  const auto it = std::lower_bound(cuts_.begin(), cuts_.end(), seq,
-                                   [](const Cut& cut, uint64_t wanted) { return cut.end() < wanted; });
-  return it != cuts_.end() && it->end() == seq ? &*it : nullptr;
+uint64_t Spool::NextCutBehind(uint64_t seq, uint16_t reason) const {
+  auto it = std::ranges::upper_bound(cuts_, seq, {}, &Cut::seq);
+  while (it != cuts_.end() && it->reason != reason) ++it;
+  return it == cuts_.end() ? UINT64_MAX : it->seq;
+}
+
+bool Spool::KnowsCut(uint64_t seq, const Nonce& nonce) const {
+  return std::ranges::any_of(cuts_, [&](const Cut& cut) { return cut.end() == seq && cut.nonce == nonce; });
 }
 
 bool Spool::Holds(const Cut& cut) const {
@@ -386,19 +415,18 @@ bool Spool::Holds(const Cut& cut) const {
 }
 
 void Spool::InsertCut(const Cut& cut) {
-  auto it = std::lower_bound(cuts_.begin(), cuts_.end(), cut.seq,
-                             [](const Cut& old, uint64_t seq) { return old.end() <= seq; });
-  while (it != cuts_.end() && it->seq < cut.end()) it = cuts_.erase(it);
-  cuts_.insert(it, cut);
+  const auto here = std::ranges::equal_range(cuts_, cut.seq, {}, &Cut::seq);
+  // Read back, it may come again: it was written again before a segment went.
+  if (std::ranges::find(here, cut) == here.end()) cuts_.insert(here.end(), cut);
 }
 
-void Spool::GiveUpCuts(uint64_t seq) {
-  while (!cuts_.empty() && cuts_.back().end() > seq) cuts_.pop_back();
+void Spool::BoundCuts() {
+  while (cuts_.size() > next_ - first_ + spare_cuts_) cuts_.pop_front();
 }
 
-// All that ended at or below first() but the last, which the next WELCOME may name.
+// A cut that ends where the memory begins is what the next WELCOME may name.
 void Spool::ForgetEndedCuts() {
-  while (cuts_.size() >= 2 && cuts_[1].end() <= first()) cuts_.pop_front();
+  while (!cuts_.empty() && cuts_.front().end() < first()) cuts_.pop_front();
   // Gaps below are of no interest either; one that sticks out is shortened.
   while (!gaps_.empty() && gaps_.begin()->first < first_) {
     const Gap gap = gaps_.begin()->second;
@@ -407,21 +435,20 @@ void Spool::ForgetEndedCuts() {
   }
 }
 
-Status Spool::AddCuts(uint64_t from, const std::vector<Cut>& cuts) {
+Status Spool::AddCuts(const std::vector<Cut>& cuts) {
   if (write_fd_ < 0) {
     if (Status status = Rotate(); !status.ok()) return status;
   }
   RecordBatch batch = NewBatch();
   if (unwritten_gap_) batch.AddGap(*unwritten_gap_);
-  if (!cuts_.empty() && cuts_.back().end() > from) batch.AddGiveUp(base_ + from);
   // What was stored meanwhile rides along: a start after a crash then holds little that is stored already.
   if (first_ != marked_first_) AddCheckpointMark(&batch);
   for (const Cut& cut : cuts) batch.AddCut(ToRecord(cut));
   if (Status status = Append(batch); !status.ok()) return status;
   unwritten_gap_.reset();
   marked_first_ = first_;
-  GiveUpCuts(from);
-  cuts_.insert(cuts_.end(), cuts.begin(), cuts.end());
+  for (const Cut& cut : cuts) InsertCut(cut);
+  BoundCuts();
   return Status::Ok();
 }
 

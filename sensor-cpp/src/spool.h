@@ -26,19 +26,28 @@
 //   1 reading  item u64 · the reading's bytes as on the wire
 //   2 cut      stream u32 · seq u64 · item u64 · count u16 · epoch u16 · reason u16 (0: DATA) ·
 //              nonce 24 · random 24
-//   3 give up  item u64: the cuts that end above it are forgotten
+//   3          was written by early programs, and is stepped over
 //   4 gap      item u64 · end u64 · reason u16: the items from item up to end are dropped
 //   5 mark     stream u32 · base u64 · first u64 · custody u64 · next u64: everything below `first` is
-//              stored or evicted, below `custody` in the ingress's journal; `next` item comes next.
+//              stored or evicted; `next` item comes next. `custody`, what was in the ingress's journal, is
+//              for those who look at the file: it is not read back.
 //              A mark with another stream opens it: all cuts are forgotten.
 //
 // An ITEM is a reading, or one that was dropped; items are numbered for ever and densely. Its seq in the
 // current stream is item - base, so that opening a stream renumbers everything held with one mark.
 //
-// A new segment begins with a checkpoint (a mark, the last ended cut, all gaps). The cuts stay where they
-// were written: a cut never stands in an older segment than its readings, and what of an unlinked segment
-// is still needed is written again before. A segment is unlinked when nothing in it is held any more, after a
-// synced mark that says so.
+// A new segment begins with a checkpoint (a mark, all gaps). The cuts stay where they were written: a cut
+// never stands in an older segment than its readings, and what of an unlinked segment is still needed is
+// written again before. A segment is unlinked when nothing in it is held any more, after a synced mark that
+// says so.
+//
+// CUTS are kept while they end at or above `first`, also when others were made over them: a frame that was
+// sent once may yet be accepted out of an older connection, or have been accepted by another journal, and
+// the WELCOME that names it must find it here. They are bounded: by one for each item and some more, and
+// those of which no reading is held any more by a part of a segment. The oldest go first.
+//
+// READINGS of one length follow each other until the profile changes; `size` in a segment's header is what
+// its writer's profile had, the records say what they are.
 //
 // READING IT BACK. What no readable record covers between `first` and `next` becomes a gap of reason 2.
 // Unreadable bytes after a segment's last good record are a torn tail and are cut off.
@@ -47,7 +56,6 @@
 // program's is refused by name; magic, ver, and the header's size and checksum stay where they are.
 #pragma once
 
-#include <algorithm>
 #include <deque>
 #include <map>
 #include <memory>
@@ -77,8 +85,9 @@ class Spool {
 
   // Consecutive items of one kind.
   struct Run {
-    uint16_t reason = 0;  // of a gap; 0: readings
-    uint64_t end = 0;     // seq
+    uint16_t reason = 0;      // of a gap; 0: readings
+    size_t reading_size = 0;  // of readings: all are equally long
+    uint64_t end = 0;         // seq
   };
 
   static Status Open(const Options& options, std::unique_ptr<Spool>* spool, Report* report);
@@ -107,24 +116,25 @@ class Spool {
   // REQUIRES: RunAt(seq).reason == 0, max <= RunAt(seq).end - seq
   Status ReadReadings(uint64_t seq, size_t max, Bytes* readings, uint16_t* count);
 
-  // Cuts, ascending by seq. The pointers are good until the next non-const call.
-  const Cut* CutFrom(uint64_t seq) const;
-  const Cut* CutEndingAt(uint64_t seq) const;
-  uint64_t last_cut_end() const {
-    return cuts_.empty() ? first() : std::max(first(), cuts_.back().end());
-  }
+  // Ascending by seq; of those that begin at one seq, the newest last. Good until the next non-const call.
+  const std::deque<Cut>& cuts() const { return cuts_; }
+  // The newest cut that begins at seq, has this epoch, and can be sealed again; or null.
+  const Cut* CutToRepeat(uint64_t seq, uint16_t epoch) const;
+  // Where, behind seq, the next cut of this kind begins; UINT64_MAX if none does.
+  uint64_t NextCutBehind(uint64_t seq, uint16_t reason) const;
+  // Whether a cut that ends at seq has this nonce.
+  bool KnowsCut(uint64_t seq, const Nonce& nonce) const;
   // Whether what was cut is still there to be sealed again.
   bool Holds(const Cut& cut) const;
 
-  // Forgets the cuts that end above `from` and appends `cuts`, which continue each other from there.
-  // Not synced.
-  Status AddCuts(uint64_t from, const std::vector<Cut>& cuts);
+  // Remembers them beside the older ones. Not synced.
+  Status AddCuts(const std::vector<Cut>& cuts);
 
   // After it, everything appended survives a power failure. A failed sync must not be tried again: the
   // kernel may have dropped what it could not write.
   Status Sync();
 
-  // Below seq the ingress has it. May go back: the ingress can lose its journal.
+  // Below seq the ingress has it. May go back: the ingress can lose its journal. Opened, none is known to.
   // REQUIRES: first() <= seq <= next()
   void SetCustody(uint64_t seq);
 
@@ -134,7 +144,7 @@ class Spool {
   // Renumbers from 1, in a new stream, what is held. Synced.
   Status OpenStream(uint32_t stream);
 
-  // Writes down first() and custody(), so that the next start knows them. Synced.
+  // Writes down first(), so that the next start knows it. Synced.
   Status Close();
 
  private:
@@ -171,9 +181,10 @@ class Spool {
   void AssignGap(uint64_t from, uint64_t end, uint16_t reason);
   bool AllDropped(uint64_t from, uint64_t end) const;
   void InsertCut(const Cut& cut);
-  void GiveUpCuts(uint64_t seq);
+  void BoundCuts();
   void ForgetEndedCuts();
-  bool ReadReading(uint64_t item, Bytes* readings);
+  void NoteReadingSize(uint64_t item, size_t size);
+  bool ReadReading(uint64_t item, size_t size, Bytes* readings);
   Segment* FindSegment(uint64_t item);
 
   std::string PathOf(uint64_t number) const;
@@ -181,6 +192,7 @@ class Spool {
 
   const Options options_;
   const uint64_t segment_bytes_;
+  const size_t spare_cuts_;
   int lock_fd_ = -1;
   int write_fd_ = -1;  // the last segment's, if there is one to write to
   bool drain_only_ = false;  // it has no room for readings
@@ -197,6 +209,7 @@ class Spool {
   uint64_t next_ = 1;
   uint64_t marked_first_ = 0;  // in the last mark that AddCuts() wrote
   std::map<uint64_t, Gap> gaps_;  // by first item; apart from each other or of different reason
+  std::map<uint64_t, size_t> reading_sizes_;  // by the first item that has it
   std::deque<Cut> cuts_;
   std::optional<GapRecord> unwritten_gap_;  // dropped while the disk was full
   uint64_t dropped_ = 0;

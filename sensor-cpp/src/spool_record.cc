@@ -8,7 +8,6 @@ namespace vigia {
 
 namespace {
 
-constexpr size_t kCutBody = 4 + 8 + 8 + 2 + 2 + 2 + kNonceSize + kNonceSize;
 constexpr size_t kGapBody = 8 + 8 + 2;
 constexpr size_t kMarkBody = 4 + 8 + 8 + 8 + 8;
 constexpr uint32_t kSegmentMagic = 0x50534756;  // "VGSP"
@@ -87,12 +86,6 @@ void RecordBatch::AddCut(const CutRecord& record) {
   Add(RecordType::kCut, body);
 }
 
-void RecordBatch::AddGiveUp(uint64_t item) {
-  Bytes body;
-  PutU64(&body, item);
-  Add(RecordType::kGiveUp, body);
-}
-
 void RecordBatch::AddGap(const GapRecord& record) {
   Bytes body;
   PutU64(&body, record.item);
@@ -124,7 +117,7 @@ std::optional<RecordView> ParseRecord(uint64_t number, uint64_t offset, ByteView
 }
 
 std::optional<CutRecord> ParseCutRecord(ByteView body) {
-  if (body.size() != kCutBody) return std::nullopt;
+  if (body.size() != kCutRecordBody) return std::nullopt;
   const uint8_t* p = body.data();
   CutRecord record;
   record.stream = GetU32(p);

@@ -12,8 +12,10 @@ inline constexpr size_t kSegmentHeaderSize = 32;
 inline constexpr size_t kRecordHeaderSize = 12;
 // A reading of 16 f64 behind its item number is the longest.
 inline constexpr size_t kMaxRecordBody = 8 + 12 + 16 * 8;
+inline constexpr size_t kMinReadingRecordBody = 8 + 12 + 4;
+inline constexpr size_t kCutRecordBody = 4 + 8 + 8 + 2 + 2 + 2 + 2 * kNonceSize;
 
-enum class RecordType : uint8_t { kReading = 1, kCut = 2, kGiveUp = 3, kGap = 4, kMark = 5 };
+enum class RecordType : uint8_t { kReading = 1, kCut = 2, kGap = 4, kMark = 5 };
 
 struct SegmentHeader {
   uint8_t version = kSpoolVersion;
@@ -32,6 +34,7 @@ struct Cut {
   Nonce random{};
 
   uint64_t end() const { return seq + count; }
+  bool operator==(const Cut&) const = default;
 };
 
 struct CutRecord {
@@ -66,7 +69,6 @@ class RecordBatch {
 
   void AddReading(uint64_t item, ByteView reading);
   void AddCut(const CutRecord& record);
-  void AddGiveUp(uint64_t item);
   void AddGap(const GapRecord& record);
   void AddMark(const MarkRecord& record);
 

@@ -89,9 +89,11 @@ Status Spool::Replay(Report* report) {
     if (Status status = ReplaySegment(number, report); !status.ok()) return status;
   }
   first_ = std::min(first_, next_);
-  custody_ = std::clamp(custody_, first_, next_);
+  // What a journal has the next WELCOME says anew. An old word for it could be of one that is lost.
+  custody_ = first_;
   FindLost(report);
   ForgetEndedCuts();
+  BoundCuts();
   return Status::Ok();
 }
 
@@ -111,10 +113,6 @@ Status Spool::ReplaySegment(uint64_t number, Report* report) {
       status = Status::Invalid("the spool " + options_.dir + " belongs to sensor " +
                                std::to_string(header->sensor) + ", the key to sensor " +
                                std::to_string(options_.sensor));
-    } else if (header->reading_size != options_.reading_size) {
-      status = Status::Invalid("the spool " + options_.dir + " holds readings of " +
-                               std::to_string(header->reading_size) + " bytes, the key's profile has " +
-                               std::to_string(options_.reading_size));
     }
   }
   // A damaged header costs nothing: the records are checked against the number in the file's name.
@@ -145,7 +143,7 @@ Status Spool::ReplaySegment(uint64_t number, Report* report) {
 void Spool::ReplayRecord(const RecordView& record, Segment* segment) {
   switch (record.type) {
     case RecordType::kReading: {
-      if (record.body.size() != 8u + options_.reading_size) return;
+      if (record.body.size() < kMinReadingRecordBody) return;
       const uint64_t item = GetU64(record.body.data());
       // Items only grow. A leap longer than a segment of readings is not one of ours.
       if (item < next_) return;
@@ -153,6 +151,7 @@ void Spool::ReplayRecord(const RecordView& record, Segment* segment) {
       if (item - segment->first_item > kMaxSegmentItems) return;
       segment->offsets.resize(item - segment->first_item, 0);
       segment->offsets.push_back(static_cast<uint32_t>(record.offset));
+      NoteReadingSize(item, record.body.size() - 8);
       next_ = item + 1;
       return;
     }
@@ -169,10 +168,6 @@ void Spool::ReplayRecord(const RecordView& record, Segment* segment) {
       InsertCut(cut->cut);
       return;
     }
-    case RecordType::kGiveUp:
-      if (record.body.size() != 8) return;
-      GiveUpCuts(GetU64(record.body.data()) - base_);
-      return;
     case RecordType::kGap: {
       const auto gap = ParseGapRecord(record.body);
       if (!gap || gap->end <= gap->item) return;
@@ -187,7 +182,6 @@ void Spool::ReplayRecord(const RecordView& record, Segment* segment) {
       stream_ = mark->stream;
       base_ = mark->base;
       first_ = std::max(first_, mark->first);
-      custody_ = mark->custody;
       next_ = std::max(next_, mark->next);
       return;
     }

@@ -201,8 +201,8 @@ impl Writer {
             // What a report changed is written with the next frames, or when it has waited long.
             let overdue = self.dirty && last_commit.elapsed() >= REPORT_SPACING.1;
             if !round.batches.is_empty() || overdue {
-                self.commit(&mut round)?;
                 last_commit = Instant::now();
+                self.commit(&mut round)?;
                 news.send_modify(|news| news.logs = Arc::new(self.opened.held()));
             }
             unreported |= self.dirty || !round.heard.is_empty();

@@ -5,9 +5,9 @@ use std::time::Duration;
 /// Unacknowledged messages on one connection; rumqttd allows 100 each way.
 pub const IN_FLIGHT_MESSAGES: u16 = 90;
 /// Received messages waiting for their stage.
-pub const RECEIVED_MESSAGES: usize = 128;
+pub const RECEIVED_MESSAGES: usize = 16;
 /// Requests waiting for rumqttc's loop.
-pub const BUS_REQUESTS: usize = 256;
+pub const BUS_REQUESTS: usize = 128;
 /// MQTT keep-alive.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Time to connect, log in and subscribe.

@@ -1,0 +1,147 @@
+//! A short subset of the drills, and all negative controls, as users run them.
+//!
+//! They load the machine, so that they run one after the other, also under a runner that starts a process
+//! per test. The C++ sensor must have been built.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Held while a drill runs.
+struct Turn(#[expect(dead_code, reason = "held, not read")] File);
+
+impl Turn {
+    fn wait() -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("drills.lock");
+        let file = File::create(path).expect("a lock file");
+        flock(&file, FlockOperation::LockExclusive).expect("a lock");
+        Self(file)
+    }
+}
+
+fn drill(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vigia"));
+    command.arg("drill").args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let _turn = Turn::wait();
+    drill(arguments).output().expect("the command starts")
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+#[track_caller]
+fn passes(arguments: &[&str]) {
+    let output = run(&[arguments, &["--json"]].concat());
+    let lines = lines(&output);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let [line] = lines.as_slice() else { panic!("{output:?}") };
+    assert_eq!(line["verdict"], "pass", "{line}");
+    assert!(line["acknowledged"].as_u64() >= Some(1_000), "{line}");
+    for count in ["lost", "duplicated", "unexpected"] {
+        assert_eq!(line[count], 0, "{line}");
+    }
+}
+
+/// One sentence on standard error.
+#[track_caller]
+fn is_refused(output: &Output, code: i32, words: &str) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
+fn a_killed_broker_loses_nothing() {
+    passes(&["kill-broker", "--times", "2"]);
+}
+
+#[test]
+fn a_killed_store_loses_nothing() {
+    passes(&["kill-store", "--times", "2"]);
+}
+
+#[test]
+fn a_consumer_that_comes_back_to_a_long_backlog_catches_up() {
+    // The supervisor's pause before the fifth start lets more than rumqttd's 100 messages pile up.
+    passes(&["kill-transform", "--times", "5"]);
+}
+
+#[test]
+fn a_power_cut_loses_nothing_that_was_acknowledged() {
+    passes(&["power-off", "--times", "2"]);
+}
+
+#[test]
+fn sensors_that_die_while_nobody_answers_deliver_everything_afterwards() {
+    passes(&["sensor-restart", "--down", "4s"]);
+}
+
+#[test]
+fn the_oracle_sees_every_deliberate_defect() {
+    let output = run(&["controls", "--times", "3", "--json"]);
+    let lines = lines(&output);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(lines.len(), 4, "{output:?}");
+    assert!(lines.iter().all(|line| line["verdict"] == "fail"), "{output:?}");
+}
+
+#[test]
+fn a_defect_makes_the_command_fail() {
+    let output = run(&["drop-one", "--times", "1", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(lines(&output)[0]["lost"].as_u64() > Some(0), "{output:?}");
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_in_a_sentence() {
+    is_refused(&run(&["kill-nobody"]), 64, "vigia drill list");
+    let mut without = drill(&["kill-store", "--json"]);
+    without.env("VIGIA_SENSOR", "/nowhere/vigia-sensor");
+    is_refused(&without.output().expect("the command starts"), 69, "make build");
+    // The sensor's program is looked for below the directory of the sources.
+    let sensor = fs::canonicalize("build/sensor-release/vigia-sensor").expect("'make build' builds it");
+    let mut in_memory = drill(&["kill-store", "--json"]);
+    in_memory.current_dir("/dev/shm").env("TMPDIR", "/dev/shm").env("VIGIA_SENSOR", sensor);
+    is_refused(&in_memory.output().expect("the command starts"), 64, "tmpfs");
+}
+
+#[test]
+fn an_interrupted_drill_leaves_nothing_behind() {
+    let _turn = Turn::wait();
+    let mut child = drill(&["kill-store"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the command starts");
+    let mut said = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let site = said
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| line.rsplit_once("; site ").map(|(_, site)| site.to_owned()))
+        .expect("it says where the site is");
+    assert!(processes_of(&site) >= 5 + 8, "roles and sensors run");
+    let pid = Pid::from_raw(child.id().cast_signed()).expect("a process");
+    kill_process(pid, Signal::INT).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(69));
+    assert_eq!(processes_of(&site), 0);
+    assert!(!Path::new(&site).exists());
+}
+
+/// Processes with a path of the site in their command line.
+fn processes_of(site: &str) -> usize {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(site)).count()
+}
