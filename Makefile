@@ -33,10 +33,11 @@ test: ## Set up and run every test, cheap ones first
 	  begun=$$SECONDS; echo "===== $$step"; $(MAKE) $$step; echo "===== $$step: $$((SECONDS - begun)) s"; \
 	done
 
-test-rust: ## Rust: unit, property, crash and command tests
+# With the deliberate defects compiled in: some tests are the oracle's negative controls.
+test-rust: build-cpp ## Rust: unit, property, crash and command tests, short drills, negative controls
 	@if cargo nextest --version >/dev/null 2>&1; \
-	then cargo nextest run --locked --release --workspace; \
-	else cargo test --locked --release --workspace; fi
+	then cargo nextest run --locked --release --workspace --features sabotage; \
+	else cargo test --locked --release --workspace --features sabotage; fi
 
 test-cpp: ## C++: all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cd sensor-cpp && cmake --preset asan && cmake --build --preset asan && ctest --preset asan
@@ -44,13 +45,8 @@ test-cpp: ## C++: all tests under AddressSanitizer and UndefinedBehaviorSanitize
 test-fuzz: ## Every decoder against random input, for FUZZ_SECONDS each
 	@fuzz/run $(FUZZ_SECONDS)
 
-# The defects exist only in a program of their own, moved away at once so that nobody takes it for the real one.
-test-drills: build ## Real processes, injected faults, an oracle; and the oracle's negative controls
+test-drills: build ## Real processes, injected faults, an oracle: every drill on the real program
 	@$(VIGIA) drill all
-	@cargo build --locked --release --package vigia --features sabotage
-	@mv $(VIGIA) $(TARGET)/vigia-with-defects
-	@$(MAKE) build-rust
-	@$(TARGET)/vigia-with-defects drill controls
 
 build: build-rust build-cpp ## The vigia command and the C++ sensor
 

@@ -65,7 +65,8 @@ pub fn run(options: &Options) -> Outcome {
         eprintln!("vigia bench: {}", outcome.line());
         measured.push(outcome);
     }
-    let report = report::Report { machine: machine::describe(&options.dir), fsync, loads: measured };
+    let report =
+        report::Report { machine: machine::describe(&options.dir), fsync, loads: measured };
     if options.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

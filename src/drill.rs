@@ -52,7 +52,8 @@ pub struct Options {
 pub fn run(options: &Options) -> Outcome {
     leash::forbid_core_files()?;
     // One thread: the processes it starts are tied to the thread that starts them (see `leash`).
-    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime =
+        Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
         let mut shutdown = Shutdown::on_signals().context("cannot watch signals")?;
         tokio::select! {

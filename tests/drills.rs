@@ -111,7 +111,8 @@ fn what_cannot_be_run_is_refused_in_a_sentence() {
     without.env("VIGIA_SENSOR", "/nowhere/vigia-sensor");
     is_refused(&without.output().expect("the command starts"), 69, "make build");
     // The sensor's program is looked for below the directory of the sources.
-    let sensor = fs::canonicalize("build/sensor-release/vigia-sensor").expect("'make build' builds it");
+    let sensor =
+        fs::canonicalize("build/sensor-release/vigia-sensor").expect("'make build' builds it");
     let mut in_memory = drill(&["kill-store", "--json"]);
     in_memory.current_dir("/dev/shm").env("TMPDIR", "/dev/shm").env("VIGIA_SENSOR", sensor);
     is_refused(&in_memory.output().expect("the command starts"), 64, "tmpfs");

@@ -97,10 +97,7 @@ struct Shell {
 }
 
 impl Shell {
-    async fn session(
-        &mut self,
-        pause: &mut Duration,
-    ) -> Result<std::convert::Infallible, Ending> {
+    async fn session(&mut self, pause: &mut Duration) -> Result<std::convert::Infallible, Ending> {
         let login = &self.around.login;
         let filter = Arrow::Stored.topic(&self.around.node);
         let mut consumer = Consumer::connect(login, "reports", &[filter]).await?;
@@ -112,12 +109,13 @@ impl Shell {
         let mut believed = crate::sabotage::Believed::default();
         loop {
             self.learn();
-            let wait = self.send(
-                &mut producer,
-                #[cfg(feature = "sabotage")]
-                &mut believed,
-            )
-            .await?;
+            let wait = self
+                .send(
+                    &mut producer,
+                    #[cfg(feature = "sabotage")]
+                    &mut believed,
+                )
+                .await?;
             self.report(&mut producer, &mut reported).await?;
             let wait = Duration::from_micros(wait.0.saturating_sub(clock::now().0).max(0) as u64);
             tokio::select! {

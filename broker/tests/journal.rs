@@ -88,7 +88,10 @@ fn whatever_was_committed_survives_a_power_cut_at_every_sync() {
                     .unwrap_or_else(|| panic!("cut at sync {cut_at}: {position} is gone"));
                 let frame = [seq.to_le_bytes(), [sensor.0 as u8; 8]].concat();
                 assert!(payload.windows(16).any(|part| part == frame), "{position} is another");
-                assert!(survived.record(*sensor).next.seq > *seq, "the sensor would be asked again");
+                assert!(
+                    survived.record(*sensor).next.seq > *seq,
+                    "the sensor would be asked again"
+                );
             }
             // A row and its sensor's record are one: neither is there without the other.
             for log in survived.held() {

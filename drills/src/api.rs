@@ -51,7 +51,11 @@ impl Api {
         Ok(Self { client, base: format!("http://{address}/api/v1") })
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<T> {
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<T> {
         let url = format!("{}/{path}", self.base);
         let answer = self.client.get(&url).query(query).send().await;
         let answer = answer.with_context(|| format!("cannot reach {url}"))?;
@@ -116,7 +120,8 @@ impl Reading {
         for (value, name) in values.iter_mut().zip(QUANTITIES) {
             let shown = self.values.get(name).with_context(|| format!("no {name}"))?;
             if !shown.is_null() {
-                *value = Some(shown.as_f64().with_context(|| format!("{name} is no number"))? as f32);
+                *value =
+                    Some(shown.as_f64().with_context(|| format!("{name} is no number"))? as f32);
             }
         }
         let measured = Measured { time: time.as_microsecond(), values };
@@ -137,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_reading_is_read_to_the_microsecond_and_the_last_bit() {
-        let exported = reading(r#"{"pressure":1013.25,"humidity":null,"temperature":21.6000004}"#).unwrap();
+        let exported =
+            reading(r#"{"pressure":1013.25,"humidity":null,"temperature":21.6000004}"#).unwrap();
         assert_eq!(exported.place, (2, 9));
         assert_eq!(exported.measured.time, 1_769_848_200_000_001);
         assert_eq!(exported.measured.values, [Some(21.6_f32), Some(1013.25), None]);

@@ -31,9 +31,7 @@ const FIRST_WITHIN: Duration = Duration::from_secs(30);
 
 /// There is no such program.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "there is no {PROGRAM} at {0}: 'make build' builds it, VIGIA_SENSOR names another"
-)]
+#[error("there is no {PROGRAM} at {0}: 'make build' builds it, VIGIA_SENSOR names another")]
 pub struct NoSensorProgram(String);
 
 /// How much of it.
@@ -174,7 +172,10 @@ impl Load {
     ///
     /// # Errors
     /// If one cannot be watched.
-    pub async fn kill(&mut self, chosen: impl Fn(i16) -> bool) -> anyhow::Result<Vec<(i16, Process)>> {
+    pub async fn kill(
+        &mut self,
+        chosen: impl Fn(i16) -> bool,
+    ) -> anyhow::Result<Vec<(i16, Process)>> {
         let killed: Vec<_> = self.processes().into_iter().filter(|(id, _)| chosen(*id)).collect();
         killed.iter().for_each(|(_, process)| process.kill());
         for sensor in self.sensors.iter_mut().filter(|sensor| chosen(sensor.id)) {
@@ -263,7 +264,8 @@ pub fn find_program() -> anyhow::Result<PathBuf> {
         }
     };
     let Some(found) = candidates.iter().find(|path| path.is_file()) else {
-        let places: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        let places: Vec<String> =
+            candidates.iter().map(|path| path.display().to_string()).collect();
         return Err(NoSensorProgram(places.join(" or ")).into());
     };
     // Absolute, because a bare name would be looked up in PATH.

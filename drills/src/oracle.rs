@@ -42,9 +42,7 @@ pub struct Findings {
 }
 
 /// Judges one sensor after the other; `exported` is in the API's order.
-pub fn judge<'a>(
-    sensors: impl IntoIterator<Item = (i16, &'a Truth, &'a [Exported])>,
-) -> Findings {
+pub fn judge<'a>(sensors: impl IntoIterator<Item = (i16, &'a Truth, &'a [Exported])>) -> Findings {
     let mut findings = Findings::default();
     for (sensor, truth, exported) in sensors {
         findings.judge(sensor, truth, exported);
@@ -64,7 +62,8 @@ impl Findings {
             if !times.insert(time) {
                 self.duplicated += 1;
                 self.example(|| format!("sensor {sensor}: time {time} again at {:?}", one.place));
-            } else if last.is_some_and(|last| one.place <= last.place || time <= last.measured.time) {
+            } else if last.is_some_and(|last| one.place <= last.place || time <= last.measured.time)
+            {
                 self.disordered += 1;
                 self.example(|| format!("sensor {sensor}: {:?} is out of order", one.place));
             }
@@ -110,7 +109,9 @@ impl Findings {
             for place in (1..*below).map(|seq| (*stream, seq)) {
                 if !truth.sent.contains_key(&place) && !dropped.contains(&place) {
                     self.unclaimed += 1;
-                    self.example(|| format!("sensor {sensor}: {place:?} is acknowledged, but never sent"));
+                    self.example(|| {
+                        format!("sensor {sensor}: {place:?} is acknowledged, but never sent")
+                    });
                 }
             }
         }
@@ -164,7 +165,10 @@ pub fn disagreements(findings: &Findings, books: &Books, expected: Expected) -> 
     let accounted = counts.stored + counts.quarantined + counts.duplicate + counts.lost;
     unless(
         counts.accepted == Some(accounted),
-        format!("the ledger says {:?} were accepted, {accounted} are accounted for", counts.accepted),
+        format!(
+            "the ledger says {:?} were accepted, {accounted} are accounted for",
+            counts.accepted
+        ),
     );
     unless(
         counts.in_flight == Some(0),
@@ -317,7 +321,8 @@ mod tests {
     }
 
     fn books() -> Books {
-        let readings = Counts { accepted: Some(20), stored: 20, in_flight: Some(0), ..Counts::default() };
+        let readings =
+            Counts { accepted: Some(20), stored: 20, in_flight: Some(0), ..Counts::default() };
         Books { verdict: "balanced".to_owned(), readings, ..Books::default() }
     }
 

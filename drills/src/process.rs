@@ -27,7 +27,8 @@ impl Process {
     /// # Errors
     /// If there is no such process.
     pub fn signal(self, signal: Signal) -> anyhow::Result<()> {
-        kill_process(self.0, signal).with_context(|| format!("cannot send {signal:?} to process {self}"))
+        kill_process(self.0, signal)
+            .with_context(|| format!("cannot send {signal:?} to process {self}"))
     }
 
     /// SIGKILL, also to one that is stopped; no error if it is gone.

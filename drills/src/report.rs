@@ -74,7 +74,8 @@ impl Report {
             return;
         }
         if self.acknowledged < LEAST_ACKNOWLEDGED {
-            self.reasons.push(format!("fewer than {LEAST_ACKNOWLEDGED} readings were acknowledged"));
+            self.reasons
+                .push(format!("fewer than {LEAST_ACKNOWLEDGED} readings were acknowledged"));
         }
         if self.evidence.is_empty() {
             self.reasons.push("the fault left no evidence".to_owned());
@@ -106,7 +107,10 @@ impl fmt::Display for Report {
         writeln!(f, "  acknowledged  {}", self.acknowledged)?;
         writeln!(f, "  stored        {}", self.stored)?;
         let Self { lost, duplicated, unexpected, .. } = self;
-        writeln!(f, "  oracle        {lost} lost, {duplicated} duplicated, {unexpected} unexpected")?;
+        writeln!(
+            f,
+            "  oracle        {lost} lost, {duplicated} duplicated, {unexpected} unexpected"
+        )?;
         writeln!(f, "  ledger        {}", self.ledger)?;
         if let Some(seconds) = self.recovery_s {
             writeln!(f, "  recovery      {seconds:.2} s at most")?;
@@ -171,8 +175,18 @@ mod tests {
     fn the_line_has_the_agreed_names() {
         let line: serde_json::Value = serde_json::from_str(&report().json()).unwrap();
         let names = [
-            "drill", "seed", "evidence", "acknowledged", "stored", "lost", "duplicated", "unexpected",
-            "recovery_s", "verdict", "ledger", "seconds",
+            "drill",
+            "seed",
+            "evidence",
+            "acknowledged",
+            "stored",
+            "lost",
+            "duplicated",
+            "unexpected",
+            "recovery_s",
+            "verdict",
+            "ledger",
+            "seconds",
         ];
         assert!(names.iter().all(|name| line.get(name).is_some()));
         assert_eq!(line.as_object().unwrap().len(), names.len());

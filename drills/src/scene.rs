@@ -276,12 +276,19 @@ impl Scene {
     ///
     /// # Errors
     /// If it does not stop, or acknowledgements do not go on.
-    pub async fn stop_while_acknowledged(&mut self, role: Role, readings: u64) -> anyhow::Result<()> {
+    pub async fn stop_while_acknowledged(
+        &mut self,
+        role: Role,
+        readings: u64,
+    ) -> anyhow::Result<()> {
         self.fault_comes()?;
         let process = self.system.role(role)?;
         process.signal(Signal::STOP)?;
         let what = || format!("{} is stopped", role.name());
-        wait::until(LONGEST_SILENCE, what, async || Ok((process.state() == Some('T')).then_some(()))).await?;
+        wait::until(LONGEST_SILENCE, what, async || {
+            Ok((process.state() == Some('T')).then_some(()))
+        })
+        .await?;
         self.saw(format!("{}: process {process} in state T", role.name()));
         let stopped = Instant::now();
         let before = self.load.acknowledgements();
@@ -338,7 +345,9 @@ impl Scene {
                 answer = Some(latest);
             }
             if self.fault.elapsed() >= RECOVERED_WITHIN {
-                bail!("{RECOVERED_WITHIN:?} after the fault no newly acknowledged reading can be queried: {answer:?}");
+                bail!(
+                    "{RECOVERED_WITHIN:?} after the fault no newly acknowledged reading can be queried: {answer:?}"
+                );
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.listen()?;
@@ -388,7 +397,8 @@ impl Scene {
     /// # Errors
     /// If there is none.
     pub async fn journals(&self) -> anyhow::Result<BTreeSet<String>> {
-        let ids = |books: Books| books.journals.into_iter().map(|journal| journal.journal).collect();
+        let ids =
+            |books: Books| books.journals.into_iter().map(|journal| journal.journal).collect();
         self.known("a journal", ids).await
     }
 
@@ -496,7 +506,8 @@ impl Scene {
         let books = self.api.ledger().await?;
         report.ledger = books.verdict.clone();
         let claims = self.load.truths().zip(&exports);
-        let findings = judge(claims.map(|((id, file), export)| (id, &file.truth, export.as_slice())));
+        let findings =
+            judge(claims.map(|((id, file), export)| (id, &file.truth, export.as_slice())));
         report.found(&findings);
         report.reasons.extend(findings.defects());
         report.reasons.extend(disagreements(&findings, &books, self.drill.expected));
@@ -520,10 +531,13 @@ impl Scene {
             if counts != before {
                 (before, moved) = (counts, Instant::now());
             }
-            let still = counts.is_some_and(|counts| counts.in_flight == Some(0)) && moved.elapsed() >= STILL_FOR;
+            let still = counts.is_some_and(|counts| counts.in_flight == Some(0))
+                && moved.elapsed() >= STILL_FOR;
             if still || begun.elapsed() >= DRAINED_WITHIN {
                 let words = match books {
-                    Ok(books) => format!("{}, {:?}, {:?}", books.verdict, books.readings, books.reasons),
+                    Ok(books) => {
+                        format!("{}, {:?}, {:?}", books.verdict, books.readings, books.reasons)
+                    }
                     Err(error) => format!("{error:#}"),
                 };
                 bail!(

@@ -54,13 +54,23 @@ impl Site {
             .with_context(|| format!("cannot make a directory in {}", place.display()))?;
         let executable = env::current_exe().context("cannot find the running program's file")?;
         let site = Self { dir, executable };
-        site.vigia(&["init".as_ref(), site.path().as_os_str(), "--ports".as_ref(), "auto".as_ref()])
-            .await?;
+        site.vigia(&[
+            "init".as_ref(),
+            site.path().as_os_str(),
+            "--ports".as_ref(),
+            "auto".as_ref(),
+        ])
+        .await?;
         site.configure(settings)?;
         for id in 1..=sensors {
             let id = id.to_string();
-            let arguments =
-                ["sensor".as_ref(), "add".as_ref(), id.as_ref(), "--site".as_ref(), site.path().as_os_str()];
+            let arguments = [
+                "sensor".as_ref(),
+                "add".as_ref(),
+                id.as_ref(),
+                "--site".as_ref(),
+                site.path().as_os_str(),
+            ];
             site.vigia(&arguments).await?;
         }
         Ok(site)
@@ -88,7 +98,8 @@ impl Site {
     }
 
     async fn vigia(&self, arguments: &[&OsStr]) -> anyhow::Result<()> {
-        let output = Command::new(&self.executable).args(arguments).kill_on_drop(true).output().await;
+        let output =
+            Command::new(&self.executable).args(arguments).kill_on_drop(true).output().await;
         let output = output.with_context(|| format!("cannot run {}", self.executable.display()))?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);

@@ -113,7 +113,10 @@ impl System {
     /// # Errors
     /// If it does not run.
     pub fn role(&self, role: Role) -> anyhow::Result<Process> {
-        self.pids().get(role.name()).copied().with_context(|| format!("{} does not run", role.name()))
+        self.pids()
+            .get(role.name())
+            .copied()
+            .with_context(|| format!("{} does not run", role.name()))
     }
 
     /// kill -9 of one role. Returns what was killed.
@@ -200,7 +203,9 @@ impl Drop for System {
             self.seen.iter().copied().filter(|process| process.has_argument(ours)).collect();
         left.iter().for_each(|process| process.kill());
         let begun = Instant::now();
-        while left.iter().any(|process| process.state().is_some()) && begun.elapsed() < CLEARED_WITHIN {
+        while left.iter().any(|process| process.state().is_some())
+            && begun.elapsed() < CLEARED_WITHIN
+        {
             std::thread::sleep(Duration::from_millis(5));
         }
     }

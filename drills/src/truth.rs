@@ -162,7 +162,9 @@ mod tests {
     #[test]
     fn what_was_never_sent_is_replaced_and_nonsense_is_named() {
         let mut truth = Truth::default();
-        truth.feed(b"sent 1 1 100 1 2 3\nsent 1 1 101 4 5 6\nsent 1 2 1\nhello 1 1\nack 1 x\nack 1 2 3\n");
+        truth.feed(
+            b"sent 1 1 100 1 2 3\nsent 1 1 101 4 5 6\nsent 1 2 1\nhello 1 1\nack 1 x\nack 1 2 3\n",
+        );
         assert_eq!(truth.sent[&(1, 1)].time, 101);
         assert_eq!(truth.unreadable, ["sent 1 2 1", "hello 1 1", "ack 1 x", "ack 1 2 3"]);
     }

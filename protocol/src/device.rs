@@ -191,7 +191,8 @@ impl Device {
             FrameType::Ack => {
                 let ack = Ack::decode(frame).ok_or(LinkError::Unexpected)?;
                 // What this session has not sent, it cannot have brought into custody.
-                if ack.custody.stream != self.held.oldest().stream || ack.custody.seq > self.cursor {
+                if ack.custody.stream != self.held.oldest().stream || ack.custody.seq > self.cursor
+                {
                     return Err(LinkError::Unexpected);
                 }
                 // Not earlier: refusals of frames that were under way may still follow, and must not
@@ -259,8 +260,14 @@ impl Device {
         // What was cut under an older key is sealed anew.
         let known = planned.cut.filter(|cut| cut.epoch == self.epoch);
         let random = known.map_or_else(random, |cut| cut.random);
-        let (frame, nonce) =
-            seal(&self.sealing, kind, self.sensor, (place, planned.count, self.epoch), &random, &body);
+        let (frame, nonce) = seal(
+            &self.sealing,
+            kind,
+            self.sensor,
+            (place, planned.count, self.epoch),
+            &random,
+            &body,
+        );
         if known.is_none_or(|cut| cut.nonce != nonce) {
             let gap = kind == FrameType::Gap;
             let cut = Cut { place, count: planned.count, gap, epoch: self.epoch, random, nonce };

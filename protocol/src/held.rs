@@ -232,7 +232,11 @@ impl Held {
             Change::Cut(cut) => {
                 cut.place.stream == self.stream
                     && cut.count > 0
-                    && cut.place.seq.checked_add(cut.count.into()).is_some_and(|end| end <= self.next)
+                    && cut
+                        .place
+                        .seq
+                        .checked_add(cut.count.into())
+                        .is_some_and(|end| end <= self.next)
             }
             // A shortened history begins with what is not held any more.
             Change::Forgotten(seq) | Change::Evicted { first: seq, dropped: 0 } => {
@@ -240,7 +244,9 @@ impl Held {
             }
             Change::Evicted { first, dropped } => {
                 *first == self.first
-                    && first.checked_add(*dropped).is_some_and(|end| end <= self.next || self.is_empty())
+                    && first
+                        .checked_add(*dropped)
+                        .is_some_and(|end| end <= self.next || self.is_empty())
             }
             Change::Stream(stream) => *stream > 0,
         }
@@ -260,7 +266,9 @@ impl Held {
                     self.cuts.pop_front();
                 }
             }
-            Change::Forgotten(seq) | Change::Evicted { first: seq, dropped: 0 } => self.drop_below(*seq),
+            Change::Forgotten(seq) | Change::Evicted { first: seq, dropped: 0 } => {
+                self.drop_below(*seq)
+            }
             Change::Evicted { first, dropped } => {
                 self.drop_below(first + dropped);
                 self.first = *first;

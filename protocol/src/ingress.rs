@@ -12,9 +12,7 @@ use crate::limits::{
     FRAME_WITHIN_MICROS, HELLO_WITHIN_MICROS, INGRESS_SILENCE_MICROS, MAX_UNAUTHENTICATED_BYTES,
     WINDOW_FRAMES,
 };
-use crate::message::{
-    Ack, Hello, RefuseReason, Welcome, encode_busy, encode_empty, encode_refuse,
-};
+use crate::message::{Ack, Hello, RefuseReason, Welcome, encode_busy, encode_empty, encode_refuse};
 use crate::sealed::nonce_of;
 use crate::time::Micros;
 
@@ -228,7 +226,8 @@ impl Ingress {
         };
         // The same work for an unknown sensor as for a wrong key.
         let nobody = LinkKey(crate::keys::Secret::new([0; 32]));
-        let fits = same_tag(&key.as_ref().unwrap_or(&nobody).hello_tag(frame.untagged()), frame.tag());
+        let fits =
+            same_tag(&key.as_ref().unwrap_or(&nobody).hello_tag(frame.untagged()), frame.tag());
         let (Some(key), true) = (key, fits) else {
             return Err(SessionError::NotAuthentic);
         };
@@ -417,7 +416,8 @@ impl Ingress {
             State::Over => i64::MIN,
             _ => self.opened.0.saturating_add(HELLO_WITHIN_MICROS),
         };
-        let frame = self.frame_began.map_or(i64::MAX, |began| began.0.saturating_add(FRAME_WITHIN_MICROS));
+        let frame =
+            self.frame_began.map_or(i64::MAX, |began| began.0.saturating_add(FRAME_WITHIN_MICROS));
         Micros(greeting.min(frame).min(self.heard.0.saturating_add(INGRESS_SILENCE_MICROS)))
     }
 

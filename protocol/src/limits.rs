@@ -47,7 +47,7 @@ pub const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
 /// First pause before an unanswered marker is sent again; it doubles from there.
 pub const MARKER_RETRY_MICROS: i64 = 100_000;
 /// The longest such pause.
-pub const MARKER_RETRY_MAX_MICROS: i64 = 2_000_000;
+pub const MARKER_RETRY_MAX_MICROS: i64 = 500_000;
 /// Least time between a burst's markers.
 pub const MARKER_SPACING_MICROS: i64 = 50_000;
 /// An idle pipeline is probed this often.

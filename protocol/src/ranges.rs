@@ -78,7 +78,10 @@ impl RangeSet {
 
     /// The end of the range that begins at `start`, or `start` if there is none: the watermark.
     pub fn contiguous_from(&self, start: u64) -> u64 {
-        self.0.iter().find(|range| range.0 <= start && start < range.1).map_or(start, |range| range.1)
+        self.0
+            .iter()
+            .find(|range| range.0 <= start && start < range.1)
+            .map_or(start, |range| range.1)
     }
 
     /// One more than the largest number; 0 if empty.

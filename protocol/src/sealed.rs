@@ -126,9 +126,8 @@ pub fn open(key: &ReadingKey, frame: &Frame) -> Result<Opened, WireError> {
     let (nonce, rest) = rest.split_at(NONCE_BYTES);
     let sealed = &rest[..rest.len() - TAG_BYTES];
     let nonce: [u8; NONCE_BYTES] = nonce.try_into().expect("split at 24");
-    let mut body = cipher(key)
-        .decrypt(&Nonce::from(nonce), sealed)
-        .map_err(|_| WireError::BadBox)?;
+    let mut body =
+        cipher(key).decrypt(&Nonce::from(nonce), sealed).map_err(|_| WireError::BadBox)?;
     let signed = body.len().checked_sub(32).ok_or(WireError::BadBody)?;
     let mac = body.split_off(signed);
     if !same_tag(&key.mac(header, &nonce, &body), &mac) {

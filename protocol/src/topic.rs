@@ -22,8 +22,7 @@ pub enum Arrow {
 
 impl Arrow {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Raw, Self::Verified, Self::Text, Self::Stored, Self::Journal];
+    pub const ALL: [Self; 5] = [Self::Raw, Self::Verified, Self::Text, Self::Stored, Self::Journal];
 
     /// Its level in topics and its name in key files.
     pub const fn name(self) -> &'static str {

@@ -53,7 +53,8 @@ fn frame(kind: FrameType, count: u16, each: usize, seq: u64) -> Vec<u8> {
     let count = if matches!(kind, FrameType::Data | FrameType::Gap) { count } else { 0 };
     let place = Place { stream: 1, seq };
     let length = u16::try_from(length).unwrap();
-    let mut bytes = Header { kind, length, sensor: SensorId(-3), epoch: 1, count, place }.encode().to_vec();
+    let mut bytes =
+        Header { kind, length, sensor: SensorId(-3), epoch: 1, count, place }.encode().to_vec();
     bytes.resize(usize::from(length), seq as u8);
     bytes
 }
@@ -68,7 +69,10 @@ fn every_chunking_of_short_streams_gives_the_same_frames() {
     for stream in streams {
         let expected = decode([&stream[..]]);
         assert_eq!((expected.0.len(), expected.1), (2, None));
-        assert_eq!(expected.0.iter().flat_map(|frame| frame.bytes.clone()).collect::<Vec<_>>(), stream);
+        assert_eq!(
+            expected.0.iter().flat_map(|frame| frame.bytes.clone()).collect::<Vec<_>>(),
+            stream
+        );
         every_chunking(&stream, &expected);
     }
 }

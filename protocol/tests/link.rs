@@ -208,7 +208,10 @@ fn a_session_whose_journal_moved_takes_nothing_more() {
     device.send(Micros(0), || [0; 24]);
     ingress.receive(&device.poll_transmit().unwrap(), Micros(0)).unwrap();
     ingress.turned_away(Place { stream: 1, seq: 5 }, None);
-    assert_eq!(device.receive(&ingress.poll_transmit().unwrap(), Micros(0)), Err(LinkError::Refused));
+    assert_eq!(
+        device.receive(&ingress.poll_transmit().unwrap(), Micros(0)),
+        Err(LinkError::Refused)
+    );
     assert_eq!(ingress.check_time(Micros(0)), Err(SessionError::Moved));
     assert_eq!(ingress.receive(&[], Micros(0)), Err(SessionError::Moved));
     assert!(ingress.deadline() < Micros(0));

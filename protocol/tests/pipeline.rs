@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::*;
 use vigia_protocol::batch::{Count, Marker};
 use vigia_protocol::limits::{
-    BATCH_TEXT_BYTES, BUS_LOG_BYTES, CREDIT_TEXT_BYTES, MARKER_RETRY_MAX_MICROS, MAX_LOGS_PER_MARKER,
-    MAX_REPORTED_RANGES, MAX_UNECHOED_MARKERS,
+    BATCH_TEXT_BYTES, BUS_LOG_BYTES, CREDIT_TEXT_BYTES, MARKER_RETRY_MAX_MICROS,
+    MAX_LOGS_PER_MARKER, MAX_REPORTED_RANGES, MAX_UNECHOED_MARKERS,
 };
 use vigia_protocol::position::LogId;
 use vigia_protocol::publisher::{Next, Publisher};
@@ -270,7 +270,10 @@ impl World {
     }
 
     fn send(&mut self, id: LogId, n: u64) {
-        assert!(self.connected && self.echoed, "a row before a marker of this connection was echoed");
+        assert!(
+            self.connected && self.echoed,
+            "a row before a marker of this connection was echoed"
+        );
         let log = self.logs.iter().find(|log| log.id == id).expect("a log of the journal");
         assert!((log.oldest..log.rows.len() as u64).contains(&n), "a row that is not there");
         let text_bytes = log.rows[n as usize];
@@ -290,10 +293,14 @@ impl World {
         assert!(self.publisher.credit_used() <= open, "more credit used than was given");
         if self.strict {
             for hop in &self.hops {
-                let bytes: usize = hop.queue.iter().map(|message| match message {
-                    Message::Row(_, _, bytes) => *bytes,
-                    Message::Marker(_) => 0,
-                }).sum();
+                let bytes: usize = hop
+                    .queue
+                    .iter()
+                    .map(|message| match message {
+                        Message::Row(_, _, bytes) => *bytes,
+                        Message::Marker(_) => 0,
+                    })
+                    .sum();
                 assert!(bytes <= BUS_LOG_BYTES, "{bytes} bytes in one of the bus's logs");
             }
         }

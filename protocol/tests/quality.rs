@@ -75,9 +75,12 @@ fn a_reading_is_as_good_as_its_worst_value() {
 
 #[test]
 fn without_a_range_every_number_is_plausible() {
-    let quantity = Quantity { name: "count".into(), unit: String::new(), number: Number::F64, range: None };
+    let quantity =
+        Quantity { name: "count".into(), unit: String::new(), number: Number::F64, range: None };
     let profile = Profile::new("meter", vec![quantity]).unwrap();
-    for (value, quality) in [(f64::MAX, Quality::Good), (-0.0, Quality::Good), (f64::NAN, Quality::Bad)] {
+    for (value, quality) in
+        [(f64::MAX, Quality::Good), (-0.0, Quality::Good), (f64::NAN, Quality::Bad)]
+    {
         let reading = Reading {
             time: Micros(0),
             flags: Flags::CLOCK_SYNCED,

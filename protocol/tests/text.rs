@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use vigia_protocol::batch::{
-    BadMessage, BatchHead, Bytes, Content, Count, Marker, Message, QuarantineReason, RawFrame, RawFrames,
-    VerifiedFrame, VerifiedFrames, decode, decode_borrowed, decode_head, encode,
+    BadMessage, BatchHead, Bytes, Content, Count, Marker, Message, QuarantineReason, RawFrame,
+    RawFrames, VerifiedFrame, VerifiedFrames, decode, decode_borrowed, decode_head, encode,
 };
 use vigia_protocol::header::{Place, SEALED_OVERHEAD, SensorId};
 use vigia_protocol::keys::Secret;
@@ -34,13 +34,11 @@ fn finite() -> impl Strategy<Value = f64> {
 }
 
 fn profile() -> impl Strategy<Value = Profile> {
-    let range = prop_oneof![
-        Just(None),
-        (finite(), finite()).prop_map(|(a, b)| (a < b).then_some([a, b])),
-    ];
+    let range =
+        prop_oneof![Just(None), (finite(), finite()).prop_map(|(a, b)| (a < b).then_some([a, b])),];
     let quantity = ("[ -~°µΩ]{0,12}", any::<bool>(), range);
-    (name(), prop::collection::btree_set(name(), 1..=16), prop::collection::vec(quantity, 16)).prop_map(
-        |(profile, names, quantities)| {
+    (name(), prop::collection::btree_set(name(), 1..=16), prop::collection::vec(quantity, 16))
+        .prop_map(|(profile, names, quantities)| {
             let quantities = names.into_iter().zip(quantities);
             let quantities = quantities.map(|(name, (unit, single, range))| Quantity {
                 name,
@@ -49,21 +47,32 @@ fn profile() -> impl Strategy<Value = Profile> {
                 range,
             });
             Profile::new(&profile, quantities.collect()).unwrap()
-        },
-    )
+        })
 }
 
 /// Any bits at all: also what is no number.
 fn reading(profile: &Profile, bits: &[u64], time: i64, flags: u16, status: u16) -> Reading {
-    let values = profile.quantities().iter().zip(bits).map(|(quantity, bits)| match quantity.number {
-        Number::F32 => f64::from(f32::from_bits(*bits as u32)),
-        Number::F64 => f64::from_bits(*bits),
-    });
-    Reading { time: Micros(time), flags: Flags(flags), status: Status(status), values: values.collect() }
+    let values =
+        profile.quantities().iter().zip(bits).map(|(quantity, bits)| match quantity.number {
+            Number::F32 => f64::from(f32::from_bits(*bits as u32)),
+            Number::F64 => f64::from_bits(*bits),
+        });
+    Reading {
+        time: Micros(time),
+        flags: Flags(flags),
+        status: Status(status),
+        values: values.collect(),
+    }
 }
 
 fn any_time() -> impl Strategy<Value = i64> {
-    prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(0), any::<i64>(), 1_000_000_000_000_000..2_000_000_000_000_000i64]
+    prop_oneof![
+        Just(i64::MIN),
+        Just(i64::MAX),
+        Just(0),
+        any::<i64>(),
+        1_000_000_000_000_000..2_000_000_000_000_000i64
+    ]
 }
 
 /// The time that a text can say.
@@ -302,7 +311,8 @@ fn the_longest_lines_keep_within_their_bound() {
                 number,
                 range: None,
             };
-            let profile = Profile::new(&"p".repeat(24), (0..quantities).map(named).collect()).unwrap();
+            let profile =
+                Profile::new(&"p".repeat(24), (0..quantities).map(named).collect()).unwrap();
             let reading = Reading {
                 time: Micros(i64::MIN),
                 flags: Flags(u16::MAX - 1),
@@ -320,7 +330,8 @@ fn the_longest_lines_keep_within_their_bound() {
     // A GAP counts readings that it does not carry.
     let mut writer = TextWriter::batch(&head(0), []);
     writer.gap(who.0, who.1, u16::MAX, Micros(i64::MIN), GapReason::SpoolDamaged);
-    let line = writer.seal(&key(), TOPIC).len() - TextWriter::batch(&head(0), []).seal(&key(), TOPIC).len();
+    let line = writer.seal(&key(), TOPIC).len()
+        - TextWriter::batch(&head(0), []).seal(&key(), TOPIC).len();
     assert!(line <= text_bound(SEALED_OVERHEAD + 2, u16::MAX));
     assert!(text_bound(SEALED_OVERHEAD + 2, u16::MAX) < 1024);
 }
@@ -328,7 +339,8 @@ fn the_longest_lines_keep_within_their_bound() {
 #[test]
 fn the_longest_batch_fits_a_message() {
     // Whatever readings the last frame has, and the first and last line of the text.
-    let most = (1..=MAX_READINGS_PER_FRAME).map(|count| text_bound(MAX_FRAME_BYTES, count)).max().unwrap();
+    let most =
+        (1..=MAX_READINGS_PER_FRAME).map(|count| text_bound(MAX_FRAME_BYTES, count)).max().unwrap();
     let frameless = TextWriter::batch(&head(u64::MAX), []).seal(&key(), TOPIC).len();
     assert!(BATCH_TEXT_BYTES + most + frameless < MAX_PAYLOAD_BYTES);
 }
@@ -345,7 +357,8 @@ fn other_versions_are_named() {
     assert_eq!(decode::<Marker>(&[1, 0xff]), Err(BadMessage::Undecodable));
 
     let sealed_line = |text: &str| {
-        let code: String = key().code(TOPIC, text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let code: String =
+            key().code(TOPIC, text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{text}{{\"seal\":\"{code}\"}}\n").into_bytes()
     };
     for (text, problem) in [
@@ -354,7 +367,9 @@ fn other_versions_are_named() {
         ("{\"vigia\":\"text/1\",\"later\":1}\n", "unknown field"),
         ("", "no line end"),
     ] {
-        let BadText::Line { line, problem: named } = open(&key(), TOPIC, &sealed_line(text)).unwrap_err() else {
+        let BadText::Line { line, problem: named } =
+            open(&key(), TOPIC, &sealed_line(text)).unwrap_err()
+        else {
             panic!("the seal fits");
         };
         assert_eq!(line, 1);
@@ -364,7 +379,12 @@ fn other_versions_are_named() {
 
 #[test]
 fn a_profile_that_could_not_travel_is_none() {
-    let with = |range| Profile::new("p", vec![Quantity { name: "q".into(), unit: String::new(), number: Number::F32, range }]);
+    let with = |range| {
+        Profile::new(
+            "p",
+            vec![Quantity { name: "q".into(), unit: String::new(), number: Number::F32, range }],
+        )
+    };
     assert!(with(Some([0.0, 1.0])).is_ok());
     for range in [[f64::NEG_INFINITY, 0.0], [0.0, f64::INFINITY], [f64::NAN, 0.0], [1.0, 1.0]] {
         assert!(with(Some(range)).is_err(), "{range:?}");

@@ -28,7 +28,10 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Vec<u8> {
     assert!(text.len().is_multiple_of(2), "odd hex");
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 fn fill<const N: usize>(start: u8) -> [u8; N] {
@@ -81,7 +84,10 @@ fn generate() -> String {
     ] {
         let list = values.map(|value| value.to_string()).join(",");
         let bytes = hex(&climate(time, flags, status, values));
-        let _ = writeln!(out, "reading time={time} flags={flags} status={status} f32={list} reading={bytes}");
+        let _ = writeln!(
+            out,
+            "reading time={time} flags={flags} status={status} f32={list} reading={bytes}"
+        );
     }
     for (index, (sensor, epoch, place)) in places.into_iter().enumerate() {
         let index = index as u8;
@@ -96,11 +102,19 @@ fn generate() -> String {
             hex(reading.signature.expose()),
             hex(nonce.0.expose()),
         );
-        let hello = Hello { sensor, epoch, oldest: place, nonce: fill(index), lowest: 1, highest: 1 + index };
+        let hello = Hello {
+            sensor,
+            epoch,
+            oldest: place,
+            nonce: fill(index),
+            lowest: 1,
+            highest: 1 + index,
+        };
         let untagged = hello.encode();
         let tag = link.hello_tag(&untagged);
         let hello_frame = tagged(untagged, tag);
-        let head = format!("sensor={sensor} epoch={epoch} stream={} seq={}", place.stream, place.seq);
+        let head =
+            format!("sensor={sensor} epoch={epoch} stream={} seq={}", place.stream, place.seq);
         let _ = writeln!(
             out,
             "hello {head} client_nonce={} lowest=1 highest={} link={} frame={}",
@@ -139,11 +153,19 @@ fn generate() -> String {
         let keys = sealing(sensor, epoch);
         for count in [1u16, 2, 64] {
             let body: Vec<u8> = (0..count)
-                .flat_map(|n| climate(1_767_225_600_000_000 + i64::from(n), 1, 0, [20.0 + f32::from(n), 1000.5, 50.0]))
+                .flat_map(|n| {
+                    climate(
+                        1_767_225_600_000_000 + i64::from(n),
+                        1,
+                        0,
+                        [20.0 + f32::from(n), 1000.5, 50.0],
+                    )
+                })
                 .collect();
             let random: [u8; 24] = fill(0x90 + index);
             let counter = u64::from(count) << 33;
-            let (frame, _) = sealed::seal(&keys, FrameType::Data, sensor, (place, count, epoch), &random, &body);
+            let (frame, _) =
+                sealed::seal(&keys, FrameType::Data, sensor, (place, count, epoch), &random, &body);
             let tag = session.tag(Direction::Up, counter, &frame);
             let _ = writeln!(
                 out,
@@ -153,10 +175,12 @@ fn generate() -> String {
                 hex(&tagged(frame, tag))
             );
         }
-        let reason = [GapReason::SpoolFull, GapReason::SpoolDamaged, GapReason::Removed][usize::from(index)];
+        let reason =
+            [GapReason::SpoolFull, GapReason::SpoolDamaged, GapReason::Removed][usize::from(index)];
         let random: [u8; 24] = fill(0xa0 + index);
         let body = (reason as u16).to_le_bytes();
-        let (frame, _) = sealed::seal(&keys, FrameType::Gap, sensor, (place, 1000, epoch), &random, &body);
+        let (frame, _) =
+            sealed::seal(&keys, FrameType::Gap, sensor, (place, 1000, epoch), &random, &body);
         let tag = session.tag(Direction::Up, 5, &frame);
         let _ = writeln!(
             out,
@@ -167,14 +191,42 @@ fn generate() -> String {
         );
         let ending = |untagged: Vec<u8>, direction, counter| {
             let tag = session.tag(direction, counter, &untagged);
-            format!("session={session_hex} direction={} counter={counter} frame={}", direction as u8, hex(&tagged(untagged, tag)))
+            format!(
+                "session={session_hex} direction={} counter={counter} frame={}",
+                direction as u8,
+                hex(&tagged(untagged, tag))
+            )
         };
         let ack = Ack { custody: place, stored: place.seq - 1, time: 1_767_225_600_000_001 };
-        let _ = writeln!(out, "ack {head} stored={} time={} {}", ack.stored, ack.time, ending(ack.encode(sensor, epoch), Direction::Down, 0));
-        let _ = writeln!(out, "busy {head} retry_ms=1500 {}", ending(encode_busy(sensor, epoch, place, 1500), Direction::Down, 1));
-        let _ = writeln!(out, "refuse {head} reason=1 {}", ending(encode_refuse(sensor, epoch, place, RefuseReason::Position), Direction::Down, u64::MAX));
-        for (word, kind, direction) in [("ping", FrameType::Ping, Direction::Up), ("pong", FrameType::Pong, Direction::Down)] {
-            let _ = writeln!(out, "{word} sensor={sensor} epoch={epoch} {}", ending(encode_empty(kind, sensor, epoch), direction, 3));
+        let _ = writeln!(
+            out,
+            "ack {head} stored={} time={} {}",
+            ack.stored,
+            ack.time,
+            ending(ack.encode(sensor, epoch), Direction::Down, 0)
+        );
+        let _ = writeln!(
+            out,
+            "busy {head} retry_ms=1500 {}",
+            ending(encode_busy(sensor, epoch, place, 1500), Direction::Down, 1)
+        );
+        let _ = writeln!(
+            out,
+            "refuse {head} reason=1 {}",
+            ending(
+                encode_refuse(sensor, epoch, place, RefuseReason::Position),
+                Direction::Down,
+                u64::MAX
+            )
+        );
+        for (word, kind, direction) in
+            [("ping", FrameType::Ping, Direction::Up), ("pong", FrameType::Pong, Direction::Down)]
+        {
+            let _ = writeln!(
+                out,
+                "{word} sensor={sensor} epoch={epoch} {}",
+                ending(encode_empty(kind, sensor, epoch), direction, 3)
+            );
         }
     }
     generate_bad(&mut out, &dev, &session);
@@ -225,7 +277,10 @@ fn generate_bad(out: &mut String, dev: &str, session: &SessionKey) {
         (with(12, &[2]), 0, 4),
         (with(good.len() - 1, &[good[good.len() - 1] ^ 0x80]), 0, 4),
     ] {
-        let _ = writeln!(out, "bad-tag frame={frame} session={session_hex} direction={direction} counter={counter} error=bad-tag");
+        let _ = writeln!(
+            out,
+            "bad-tag frame={frame} session={session_hex} direction={direction} counter={counter} error=bad-tag"
+        );
     }
     // The header is not encrypted: what was changed in it shows only in the signature.
     for (frame, error) in [
@@ -237,8 +292,10 @@ fn generate_bad(out: &mut String, dev: &str, session: &SessionKey) {
     ] {
         let _ = writeln!(out, "bad-open dev={dev} frame={frame} error={error}");
     }
-    let (frame, _) = sealed::seal(&keys, FrameType::Gap, sensor, (place, 3, 1), &fill(2), &9u16.to_le_bytes());
-    let _ = writeln!(out, "bad-open dev={dev} frame={} error=bad-body", hex(&tagged(frame, [0; 16])));
+    let (frame, _) =
+        sealed::seal(&keys, FrameType::Gap, sensor, (place, 3, 1), &fill(2), &9u16.to_le_bytes());
+    let _ =
+        writeln!(out, "bad-open dev={dev} frame={} error=bad-body", hex(&tagged(frame, [0; 16])));
 }
 
 struct Line<'a>(HashMap<&'a str, &'a str>);
@@ -286,8 +343,20 @@ fn every_line_decodes_to_what_it_says() {
         *seen.entry(kind.to_owned()).or_default() += 1;
     }
     for kind in [
-        "keys", "hello", "welcome", "data", "gap", "ack", "busy", "refuse", "ping", "pong", "reading",
-        "bad-frame", "bad-tag", "bad-open",
+        "keys",
+        "hello",
+        "welcome",
+        "data",
+        "gap",
+        "ack",
+        "busy",
+        "refuse",
+        "ping",
+        "pong",
+        "reading",
+        "bad-frame",
+        "bad-tag",
+        "bad-open",
     ] {
         assert!(seen.contains_key(kind), "no vector of kind {kind}");
     }
@@ -316,12 +385,16 @@ fn check(kind: &str, line: &Line<'_>) {
             let welcome = Welcome::decode(&frame).unwrap();
             assert_eq!(welcome.stored, line.number("stored"));
             assert_eq!(u64::from(welcome.window), line.number("window"));
-            assert!(same_tag(&link.welcome_tag(&line.bytes("hello"), frame.untagged()), frame.tag()));
+            assert!(same_tag(
+                &link.welcome_tag(&line.bytes("hello"), frame.untagged()),
+                frame.tag()
+            ));
         }
         "data" => {
             assert!(line.tag_fits(&frame));
             let key = line.device().reading(frame.header.sensor, frame.header.epoch);
-            let sealed::Opened::Readings { bytes, each } = sealed::open(&key, &frame).unwrap() else {
+            let sealed::Opened::Readings { bytes, each } = sealed::open(&key, &frame).unwrap()
+            else {
                 panic!("DATA opened as GAP");
             };
             assert_eq!((bytes, each), (line.bytes("readings"), 24));

@@ -5,6 +5,12 @@
 #include <cstdlib>
 #include <string>
 
+// How many seeds a randomised test tries; SEEDS=... looks longer.
+inline uint32_t SeedsWanted(uint32_t usual) {
+  const char* text = getenv("SEEDS");
+  return text != nullptr ? static_cast<uint32_t>(strtoul(text, nullptr, 10)) : usual;
+}
+
 #define CHECK(condition)                                                               \
   do {                                                                                 \
     if (!(condition)) {                                                                \

@@ -73,14 +73,12 @@ int main() {
   Truth truth;
   Device device(identity, spool.get(), &truth);
   Instant now{1, 1};
+  Ingress ingress(identity);
   size_t believed = 0;
   size_t runs = 0;
   for (uint32_t seed = 1; std::chrono::steady_clock::now() < end; seed++, runs++) {
     Random random(seed);
     // A real conversation first, of which the ingress's answer is then mutated.
-    Ingress ingress(identity);
-    ingress.next = {spool->stream(), spool->custody()};
-    if (const Cut* cut = spool->CutEndingAt(spool->custody())) ingress.SetLastNonce(cut->nonce);
     device.OnDisconnected();
     ingress.Accept();
     ingress.TakeOutput();

@@ -53,12 +53,8 @@ bool Ingress::Receive(ByteView bytes) {
 void Ingress::OnHello(const Frame& frame) {
   const Position said{frame.header.stream, frame.header.seq};
   CHECK(said.first >= 1 && said.second >= 1);
-  Nonce nonce = last_nonce_;
-  if (said > next) {
-    next = said;
-    nonce = Nonce{};
-    last_nonce_ = nonce;
-  }
+  const Position next = std::max(said, journal_.next);
+  const Nonce nonce = said > journal_.next ? Nonce{} : journal_.last_nonce;
   Bytes welcome;
   PutHeader(&welcome, Header{.type = FrameType::kWelcome,
                              .length = kWelcomeFrame,
@@ -80,7 +76,7 @@ void Ingress::OnHello(const Frame& frame) {
   PutBytes(&welcome, tag);
   PutBytes(&output_, welcome);
   const Key key = SessionKey(identity_.keys.link, frame.bytes, welcome);
-  session_.emplace(Session{LinkChannel(key, Direction::kFromSensor), LinkChannel(key, Direction::kFromIngress)});
+  session_.emplace(Session{LinkChannel(key, Direction::kFromSensor), LinkChannel(key, Direction::kFromIngress), next});
   sessions++;
 }
 
@@ -92,6 +88,7 @@ void Ingress::OnSealed(const Frame& frame) {
   Bytes body;
   CHECK(OpenFrame(identity_.keys, header, frame.bytes, &body) == FrameError::kNone);
 
+  Position& next = session_->next;
   if (refuse_reason || position != next) {
     refusals++;
     Bytes reason;
@@ -120,10 +117,11 @@ void Ingress::OnSealed(const Frame& frame) {
     const auto [it, fresh] = accepted.emplace(at, content);
     // A lost journal may be told the same again; a reading that fell out of a spool meanwhile, as a gap.
     CHECK(fresh || it->second == content || gap);
-    uncommitted_[at] = content;
+    journal_.uncommitted[at] = content;
   }
   next.second += header.count;
-  std::copy_n(frame.bytes.begin() + kHeaderSize, kNonceSize, last_nonce_.begin());
+  journal_.next = next;
+  std::copy_n(frame.bytes.begin() + kHeaderSize, kNonceSize, journal_.last_nonce.begin());
 }
 
 void Ingress::Answer(FrameType type, Position position, ByteView body) {
@@ -140,10 +138,11 @@ void Ingress::Answer(FrameType type, Position position, ByteView body) {
 }
 
 void Ingress::Commit() {
-  journal_.insert(uncommitted_.begin(), uncommitted_.end());
-  uncommitted_.clear();
+  journal_.contents.insert(journal_.uncommitted.begin(), journal_.uncommitted.end());
+  journal_.uncommitted.clear();
   under_way_ = 0;
-  if (!session_ || next.first == 0) return;
+  if (!session_) return;
+  const Position next = session_->next;
   Bytes body;
   PutU64(&body, stored_up_to_.first == next.first ? stored_up_to_.second : 0);
   PutI64(&body, kServerTimeUs);
@@ -151,24 +150,26 @@ void Ingress::Commit() {
 }
 
 void Ingress::StoreAll() {
-  stored.insert(journal_.begin(), journal_.end());
-  stored_up_to_ = next;
-  for (const auto& [position, content] : uncommitted_) {
+  stored.insert(journal_.contents.begin(), journal_.contents.end());
+  stored_up_to_ = journal_.next;
+  for (const auto& [position, content] : journal_.uncommitted) {
     stored_up_to_ = std::min(stored_up_to_, position);
   }
 }
 
-void Ingress::LoseJournal() {
-  uncommitted_.clear();
-  journal_.clear();
-  next = {0, 0};
-  last_nonce_ = Nonce{};
+Ingress::Journal Ingress::TakeJournal() {
   session_.reset();
+  return std::exchange(journal_, Journal());
+}
+
+void Ingress::PutJournal(Journal journal) {
+  session_.reset();
+  journal_ = std::move(journal);
 }
 
 void Ingress::Foreign(uint32_t stream, uint64_t seq) {
-  next = {stream, seq};
-  last_nonce_.fill(0x55);
+  journal_.next = {stream, seq};
+  journal_.last_nonce.fill(0x55);
 }
 
 }  // namespace vigia

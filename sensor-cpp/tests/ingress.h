@@ -38,11 +38,23 @@ class Ingress {
   void Commit();
   // Everything committed is accounted for by the store; told with the next ACK or WELCOME.
   void StoreAll();
-  // The journal's disk was replaced by an empty one. The store keeps what it has.
-  void LoseJournal();
+  // What the journal's disk holds.
+  struct Journal {
+    std::map<Position, Content> contents;
+    std::map<Position, Content> uncommitted;
+    Position next{0, 0};
+    Nonce last_nonce{};
+  };
+  // Takes the disk out, for which an empty one stands in; puts a disk in. The store keeps what it has.
+  Journal TakeJournal();
+  void PutJournal(Journal journal);
+  const Journal& journal() const { return journal_; }
   // As if the journal had moved on by the hand of another sensor with the same key.
   void Foreign(uint32_t stream, uint64_t seq);
-  void SetLastNonce(const Nonce& nonce) { last_nonce_ = nonce; }
+  // Says something of its own accord. REQUIRES: a session
+  void Answer(FrameType type, Position position, ByteView body);
+  // The next reading the journal takes.
+  const Position& next() const { return journal_.next; }
 
   uint16_t window = 8;
   bool busy = false;
@@ -52,7 +64,6 @@ class Ingress {
   // Everything ever accepted, and everything stored.
   std::map<Position, Content> accepted;
   std::map<Position, Content> stored;
-  Position next{0, 0};
   int sessions = 0;
   int refusals = 0;
   int data_frames = 0;
@@ -62,7 +73,6 @@ class Ingress {
  private:
   void OnHello(const Frame& frame);
   void OnSealed(const Frame& frame);
-  void Answer(FrameType type, Position position, ByteView body);
 
   const Identity& identity_;
   Decoder decoder_;
@@ -70,12 +80,11 @@ class Ingress {
   struct Session {
     LinkChannel in;
     LinkChannel out;
+    Position next;  // that it will accept: the journal's or HELLO's
   };
   std::optional<Session> session_;
-  std::map<Position, Content> uncommitted_;
-  std::map<Position, Content> journal_;
+  Journal journal_;
   size_t under_way_ = 0;
-  Nonce last_nonce_{};
   Position stored_up_to_{0, 0};
 };
 

@@ -150,7 +150,11 @@ impl Taker {
             time: clock::now(),
             flags: Flags::CLOCK_SYNCED,
             status: Status::GOOD,
-            values: vec![20.0 + 5.0 * x.sin(), 1013.0 + 3.0 * (x * 0.3).cos(), 45.0 + 9.0 * (x * 0.7).sin()],
+            values: vec![
+                20.0 + 5.0 * x.sin(),
+                1013.0 + 3.0 * (x * 0.3).cos(),
+                45.0 + 9.0 * (x * 0.7).sin(),
+            ],
         }
     }
 }

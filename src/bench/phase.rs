@@ -174,7 +174,9 @@ impl Api {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("not drained {GIVE_UP:?} after the load: {books:?}, acknowledged {acknowledged}");
+                bail!(
+                    "not drained {GIVE_UP:?} after the load: {books:?}, acknowledged {acknowledged}"
+                );
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

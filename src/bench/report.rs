@@ -25,9 +25,9 @@ impl Quantiles {
         times.sort_unstable();
         let at = |share: f64| {
             let index = (times.len() as f64 * share) as usize;
-            times.get(index.min(times.len().saturating_sub(1))).map_or(0.0, |time| {
-                (time.as_secs_f64() * 1e5).round() / 100.0
-            })
+            times
+                .get(index.min(times.len().saturating_sub(1)))
+                .map_or(0.0, |time| (time.as_secs_f64() * 1e5).round() / 100.0)
         };
         Self { p50: at(0.5), p99: at(0.99) }
     }

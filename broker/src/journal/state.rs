@@ -292,8 +292,8 @@ impl Opened {
     ) -> Result<(), Failed> {
         let hour = (now.0 / MICROS_PER_HOUR).max(0) as u64;
         let mut log = *self.current();
-        let first_of_hour =
-            (!rows.is_empty() && !self.hours.contains_key(&hour)).then_some((self.current, log.end));
+        let first_of_hour = (!rows.is_empty() && !self.hours.contains_key(&hour))
+            .then_some((self.current, log.end));
         for row in &rows {
             log.end = row.head.position.n + 1;
             log.accepted = row.head.before.plus(row.head.has);
@@ -404,10 +404,7 @@ impl Opened {
 
     /// Moves the sensors' stored marks and says whose moved.
     fn settle(&mut self) -> Vec<SensorId> {
-        let older_done = self
-            .logs
-            .range(..self.current)
-            .all(|(_, log)| log.watermark == log.end);
+        let older_done = self.logs.range(..self.current).all(|(_, log)| log.watermark == log.end);
         if !older_done {
             return Vec::new();
         }
@@ -533,4 +530,3 @@ fn trim(
 fn encode(record: &LogRecord) -> Vec<u8> {
     postcard::to_stdvec(record).expect("plain data has an encoding")
 }
-

@@ -190,8 +190,8 @@ impl Writer {
         let mut unreported = true;
         loop {
             let mut round = Round::default();
-            let idle_until = last_report
-                + if unreported { REPORT_SPACING.0 } else { REPORT_SPACING.1 };
+            let idle_until =
+                last_report + if unreported { REPORT_SPACING.0 } else { REPORT_SPACING.1 };
             match timeout_at(idle_until, queue.recv()).await {
                 Ok(Some(request)) => self.consider(request, &mut round)?,
                 Ok(None) => return Ok(()),
@@ -288,7 +288,8 @@ impl Writer {
                 Offer::Elsewhere => None,
             };
             let times = heard.turned_away.map_or(0, |(times, ..)| times);
-            heard.turned_away = Some((times + 1, if busy.is_some() { place } else { record.next }, busy));
+            heard.turned_away =
+                Some((times + 1, if busy.is_some() { place } else { record.next }, busy));
         }
         round.heard.push(heard);
     }
@@ -403,4 +404,3 @@ fn readings_in(frame: &Frame) -> u64 {
         _ => 0,
     }
 }
-

@@ -66,7 +66,12 @@ fn run(spool: usize, ops: &[Op]) -> World {
 }
 
 fn cases(count: u32) -> ProptestConfig {
-    ProptestConfig { cases: count, failure_persistence: None, max_shrink_iters: 20_000, ..<_>::default() }
+    ProptestConfig {
+        cases: count,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..<_>::default()
+    }
 }
 
 proptest! {
@@ -129,7 +134,9 @@ fn greeted(grant: Grant, bytes: &[u8]) -> (Ingress, Vec<Event>, bool) {
     let mut ended = ingress.receive(&bytes[..58.min(bytes.len())], Micros(0)).is_err();
     while let Some(event) = ingress.poll_event() {
         match event {
-            Event::Claim { epoch, .. } => ended |= ingress.key(Some(key().link(SENSOR, epoch))).is_err(),
+            Event::Claim { epoch, .. } => {
+                ended |= ingress.key(Some(key().link(SENSOR, epoch))).is_err()
+            }
             Event::Authentic { .. } => ended |= ingress.welcome(grant, [9; 16], Micros(0)).is_err(),
             other => events.push(other),
         }

@@ -295,9 +295,8 @@ impl World {
 
     /// The connections that anything can happen on.
     fn alive(&self) -> Vec<usize> {
-        let alive = |at: &usize| {
-            self.connections[*at].attached || self.connections[*at].ingress.is_some()
-        };
+        let alive =
+            |at: &usize| self.connections[*at].attached || self.connections[*at].ingress.is_some();
         (0..self.connections.len()).filter(alive).collect()
     }
 
@@ -324,7 +323,8 @@ impl World {
 
     /// Serves a session's events.
     fn attend(&mut self, at: usize) {
-        while let Some(event) = self.connections[at].ingress.as_mut().and_then(Ingress::poll_event) {
+        while let Some(event) = self.connections[at].ingress.as_mut().and_then(Ingress::poll_event)
+        {
             let ingress = self.connections[at].ingress.as_mut().expect("just polled");
             match event {
                 Event::Claim { sensor, epoch } => {

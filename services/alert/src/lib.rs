@@ -93,13 +93,9 @@ struct Alert {
 }
 
 impl Alert {
-    async fn session(
-        &mut self,
-        pause: &mut Duration,
-    ) -> Result<std::convert::Infallible, Ending> {
+    async fn session(&mut self, pause: &mut Duration) -> Result<std::convert::Infallible, Ending> {
         let mut producer = Producer::connect(&self.login, "out").await?;
-        let mut consumer =
-            Consumer::connect(&self.login, "in", &[Arrow::Text.filter()]).await?;
+        let mut consumer = Consumer::connect(&self.login, "in", &[Arrow::Text.filter()]).await?;
         tracing::info!(limits = self.limits.len(), "connected");
         *pause = RECONNECT_PAUSE.0;
         let mut looked_at: Vec<Delivery> = Vec::new();
@@ -206,7 +202,8 @@ impl Events {
     }
 
     fn settled(&mut self, memory: &mut Memory, settled: u64) {
-        while let Some((_, number)) = self.waiting.pop_front_if(|(message, _)| *message <= settled) {
+        while let Some((_, number)) = self.waiting.pop_front_if(|(message, _)| *message <= settled)
+        {
             memory.has_published(number);
         }
     }

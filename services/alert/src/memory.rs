@@ -77,7 +77,8 @@ impl Memory {
 
     fn read(&mut self) -> anyhow::Result<()> {
         let transaction = self.disk.begin_read()?;
-        let version = transaction.open_table(META)?.get("version")?.map_or(0, |value| value.value());
+        let version =
+            transaction.open_table(META)?.get("version")?.map_or(0, |value| value.value());
         anyhow::ensure!(
             version <= VERSION,
             "alert.redb has format version {version}, this program knows up to {VERSION}"

@@ -14,4 +14,4 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// First and longest pause between attempts to reach the bus.
 pub const RECONNECT_PAUSE: (Duration, Duration) =
-    (Duration::from_millis(50), Duration::from_secs(2));
+    (Duration::from_millis(50), Duration::from_millis(500));

@@ -65,9 +65,9 @@ impl<'a> Sensors<'a> {
     pub fn get(&self, id: SensorId) -> Result<Option<SensorEntry>, ConfigError> {
         let path = self.entry_path(id);
         match fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map(Some).map_err(|error| {
-                ConfigError(format!("{}: {}", path.display(), error.message()))
-            }),
+            Ok(text) => toml::from_str(&text)
+                .map(Some)
+                .map_err(|error| ConfigError(format!("{}: {}", path.display(), error.message()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(ConfigError(format!("{}: {error}", path.display()))),
         }
@@ -108,7 +108,8 @@ impl<'a> Sensors<'a> {
         name: &str,
         profile: &Profile,
     ) -> Result<PathBuf, ConfigError> {
-        let said = |error: io::Error| ConfigError(format!("cannot write the sensor's keys: {error}"));
+        let said =
+            |error: io::Error| ConfigError(format!("cannot write the sensor's keys: {error}"));
         let old = self.get(id)?;
         let epoch = match &old {
             Some(entry) => entry.epoch.checked_add(1).ok_or_else(|| {
@@ -124,8 +125,7 @@ impl<'a> Sensors<'a> {
             hex::encode(reading.payload.expose()),
             hex::encode(reading.signature.expose())
         );
-        let link_text =
-            format!("link = \"{}\"\n", hex::encode(device.link(id, epoch).0.expose()));
+        let link_text = format!("link = \"{}\"\n", hex::encode(device.link(id, epoch).0.expose()));
         for (role, text) in [(Role::Verify, reading_text), (Role::Broker, link_text)] {
             let path = self.key_path(role, id, epoch);
             make_private_dir(path.parent().expect("in a directory")).map_err(said)?;

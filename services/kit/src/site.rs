@@ -175,8 +175,9 @@ impl Site {
                 .get(arrow.name())
                 .ok_or_else(|| bad(format!("arrows.{} is missing", arrow.name())))?;
             let mut bytes = [0; 32];
-            hex::decode_to_slice(&text.0, &mut bytes)
-                .map_err(|_| bad(format!("arrows.{} is not 64 hexadecimal digits", arrow.name())))?;
+            hex::decode_to_slice(&text.0, &mut bytes).map_err(|_| {
+                bad(format!("arrows.{} is not 64 hexadecimal digits", arrow.name()))
+            })?;
             arrows.insert(arrow.name(), StageKey::new(Secret::new(bytes)));
         }
         Ok(Secrets { password: file.password.clone(), arrows, users: file.users.clone() })

@@ -14,7 +14,7 @@ pub const COMMIT_BYTES: usize = 2 * 1024 * 1024;
 pub const COMPLAINT_SPACING_MICROS: i64 = 10_000_000;
 
 /// redb's cache.
-pub const CACHE_BYTES: usize = 8 * 1024 * 1024;
+pub const CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Readings in a full block.
 pub const BLOCK_READINGS: usize = 1024;
 /// Time after which an ingest transaction is also a checkpoint.

@@ -113,7 +113,13 @@ impl Transform {
                         let seq = frame.place.seq + index as u64;
                         let place = Place { stream: frame.place.stream, seq };
                         let count = (index == 0).then_some(frame.count);
-                        text.reading((frame.sensor, place), frame.received, count, profile, reading);
+                        text.reading(
+                            (frame.sensor, place),
+                            frame.received,
+                            count,
+                            profile,
+                            reading,
+                        );
                     }
                     if let Some(last) = readings.last() {
                         let seq = frame.place.seq + readings.len() as u64 - 1;

@@ -65,7 +65,10 @@ impl Keys {
         let Some(key) = sensors.reading_key(sensor, epoch)? else { return Ok(None) };
         let Some(entry) = sensors.get(sensor)? else { return Ok(None) };
         let profile = self.profiles.get(&entry.profile).ok_or_else(|| {
-            ConfigError(format!("sensor {sensor} has the profile {:?}, which is not declared", entry.profile))
+            ConfigError(format!(
+                "sensor {sensor} has the profile {:?}, which is not declared",
+                entry.profile
+            ))
         })?;
         Ok(Some(SensorKey { key, reading_bytes: profile.reading_bytes() }))
     }
