@@ -411,7 +411,7 @@ impl World {
 
 fn ordinary() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (1..20u8, prop_oneof![1..4u16, Just(256)]).prop_map(|(rows, kib)| Op::Journal(rows, kib)),
+        4 => (1..20u8, prop_oneof![1..4u16, Just((BATCH_TEXT_BYTES / 1024) as u16)]).prop_map(|(rows, kib)| Op::Journal(rows, kib)),
         4 => (1..700u16).prop_map(Op::Pass),
         8 => (1..60u8).prop_map(Op::Pump),
         10 => (0..3u8, 1..40u8).prop_map(|(hop, count)| Op::Work(hop, count)),
