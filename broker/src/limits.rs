@@ -18,7 +18,7 @@ pub const FRAMES_PER_SECOND: u32 = 20_000;
 pub const BUSY_RETRY_MS: u32 = 500;
 
 /// Requests waiting for the journal's writer. Each carries at most [`READ_BYTES`] of frames.
-pub const JOURNAL_REQUESTS: usize = 512;
+pub const JOURNAL_REQUESTS: usize = 256;
 /// Least time from the beginning of a commit to the next: a commit of one frame writes 40 KB, and flash wears.
 pub const COMMIT_SPACING: Duration = Duration::from_millis(5);
 /// Worst-case text bytes of all rows in one commit.
