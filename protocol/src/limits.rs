@@ -38,7 +38,7 @@ pub const WINDOW_FRAMES: u16 = 256;
 /// Worst-case text bytes at which a batch is closed.
 pub const BATCH_TEXT_BYTES: usize = 128 * 1024;
 /// Worst-case text bytes published but not yet accounted for by the store.
-pub const CREDIT_TEXT_BYTES: usize = 3 * 1024 * 1024;
+pub const CREDIT_TEXT_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes rumqttd keeps for each of the pipeline's filters. Twice the credit: what is sent again
 /// after a lost connection may stand beside its first copy.
 pub const BUS_LOG_BYTES: usize = 2 * CREDIT_TEXT_BYTES;
