@@ -2,6 +2,7 @@
 
 mod addresses;
 mod bench;
+mod cert;
 mod drill;
 mod duration;
 mod exit;
