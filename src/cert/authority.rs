@@ -72,19 +72,28 @@ impl Authority {
         Ok(Self(Issuer::new(params, key)))
     }
 
+    /// Whether the site has certificates.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn check_present(site: &Path) -> Result<(), ConfigError> {
+        let path = tls::authority(site);
+        if path.exists() {
+            return Ok(());
+        }
+        Err(ConfigError(format!(
+            "{} is not there: this site has no certificates, expected one that 'vigia init DIR --tls' made",
+            path.display()
+        )))
+    }
+
     /// Opens the authority of a site.
     ///
     /// # Errors
     /// A site without one, or files that are not what `vigia init --tls` makes.
     pub fn open(site: &Path) -> Result<Self, ConfigError> {
+        Self::check_present(site)?;
         let (key_path, certificate_path) = (key_path(site), tls::authority(site));
-        if !key_path.exists() {
-            return Err(ConfigError(format!(
-                "{} is not there: this site has no certificate authority, 'vigia init DIR --tls' makes a \
-                 site with one",
-                key_path.display()
-            )));
-        }
         let bad = |path: &Path, problem: String| {
             ConfigError(format!("{}: {problem}, expected what 'vigia init' made", path.display()))
         };
