@@ -13,8 +13,11 @@ use clap::{Args, ValueEnum};
 use vigia_kit::config::{Config, ConfigError};
 use vigia_kit::private::{make_private_dir, write_public};
 use vigia_kit::site::{Role, Site};
+use vigia_kit::tls::Files;
 use vigia_protocol::topic::NodeName;
 
+use crate::cert::authority::{Authority, host, identities};
+use crate::cert::certificate::Certificate;
 use crate::exit::{Answer, Outcome};
 use crate::table::print;
 
@@ -26,7 +29,9 @@ pub const INSPECTOR: &str = "inspector";
 #[command(after_help = "\
 Examples:
   vigia init /srv/vigia                   the usual ports: 7700 sensors, 1883 MQTT, 8080 API
-  vigia init /tmp/trial --ports auto      ports that are free on this machine")]
+  vigia init /tmp/trial --ports auto      ports that are free on this machine
+  vigia init /srv/vigia --tls --host plant.example --host 192.0.2.7
+                                          certificates for TLS, with the names by which others reach it")]
 pub struct Options {
     /// The directory to make
     dir: PathBuf,
@@ -36,12 +41,18 @@ pub struct Options {
     /// Name of the broker node, a label in MQTT topics: 1 to 32 of a-z, 0-9 and -
     #[arg(long, value_name = "NAME", default_value = "node1", value_parser = node_name)]
     node: NodeName,
+    /// Make a certificate authority and certificates, and have the roles use TLS
+    #[arg(long)]
+    tls: bool,
+    /// A name or IP address by which other machines reach the servers, for their certificates
+    #[arg(long = "host", value_name = "NAME", value_parser = host, requires = "tls")]
+    hosts: Vec<String>,
 }
 
 /// Which ports a new site listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PortChoice {
-    /// 7700 for sensors, 1883 for MQTT, 8080 for the API
+    /// 7700 for sensors, 1883 and 8883 for MQTT, 8080 for the API
     Default,
     /// Ports that are free now, written into the configuration
     Auto,
@@ -49,15 +60,17 @@ pub enum PortChoice {
 
 /// Makes the site and says what to do next.
 pub fn run(options: &Options) -> Outcome {
-    let site = make(&options.dir, &options.node, options.ports)?;
+    let hosts = options.tls.then_some(options.hosts.as_slice());
+    let site = make(&options.dir, &options.node, options.ports, hosts)?;
     let dir = site.dir().display();
+    let certificates = if options.tls { certificates_text(&site)? } else { String::new() };
     print(&format!(
         "Made the site {dir}.
 
   configuration  {dir}/vigia.toml
   secrets        {dir}/keys/, one directory per role, readable by you only
   MQTT login     user {INSPECTOR}, password in {}
-
+{certificates}
 Next:
   vigia sensor add 1 --site {dir}    make the first sensor's key
   vigia up --site {dir}              run everything
@@ -69,11 +82,17 @@ Next:
 }
 
 /// Makes a site directory. The configuration is written last: it is what makes the directory a site,
-/// so that after a failure the same command can be given again.
+/// so that after a failure the same command can be given again. `hosts` makes it a site with TLS, whose
+/// servers have these names besides their own.
 ///
 /// # Errors
 /// If it is a site already, or what the file system says.
-pub fn make(dir: &Path, node: &NodeName, ports: PortChoice) -> anyhow::Result<Site> {
+pub fn make(
+    dir: &Path,
+    node: &NodeName,
+    ports: PortChoice,
+    hosts: Option<&[String]>,
+) -> anyhow::Result<Site> {
     let file = dir.join("vigia.toml");
     if file.exists() {
         return Err(ConfigError(format!(
@@ -87,13 +106,18 @@ pub fn make(dir: &Path, node: &NodeName, ports: PortChoice) -> anyhow::Result<Si
         PortChoice::Default => None,
         PortChoice::Auto => Some(ports::free().context("cannot find free ports")?),
     };
-    let text = configuration::text(node, ports);
+    let text = configuration::text(node, ports, hosts.is_some());
     Config::parse(&text).context("the configuration made here is wrong; this is a defect")?;
-    write(dir, &text).with_context(|| format!("cannot make the site {}", dir.display()))?;
+    let made = || format!("cannot make the site {}", dir.display());
+    write_secrets(dir).with_context(made)?;
+    if let Some(hosts) = hosts {
+        write_certificates(dir, node, hosts).with_context(made)?;
+    }
+    write_public(&dir.join("vigia.toml"), &text).with_context(made)?;
     Ok(Site::open(dir)?)
 }
 
-fn write(dir: &Path, configuration: &str) -> io::Result<()> {
+fn write_secrets(dir: &Path) -> io::Result<()> {
     // Somebody's directory keeps its mode: others may have business in it.
     if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
         fs::create_dir_all(dir)?;
@@ -104,8 +128,23 @@ fn write(dir: &Path, configuration: &str) -> io::Result<()> {
     for part in ["data", "devices"] {
         make_private_dir(&dir.join(part))?;
     }
-    fs::create_dir_all(dir.join("sensors"))?;
-    write_public(&dir.join("vigia.toml"), configuration)
+    fs::create_dir_all(dir.join("sensors"))
+}
+
+fn write_certificates(dir: &Path, node: &NodeName, hosts: &[String]) -> anyhow::Result<()> {
+    let authority = Authority::make(dir, node)?;
+    identities().try_for_each(|name| authority.write(dir, name, hosts))
+}
+
+fn certificates_text(site: &Site) -> Result<String, ConfigError> {
+    let dir = site.dir().display();
+    let until =
+        Certificate::read(&Files::of(site.dir(), Role::Broker.name()).certificate)?.not_after;
+    Ok(format!(
+        "  TLS            clients need {dir}/tls/ca.pem; certificates are valid until
+                 {until}: 'vigia cert renew --site {dir}' before that
+"
+    ))
 }
 
 /// Where the password of the MQTT user for people is.

@@ -142,7 +142,7 @@ fn open(options: &Options) -> anyhow::Result<Site> {
     let dir = &options.site;
     if options.demo.is_some() && !dir.join("vigia.toml").exists() {
         let node = NodeName::new("node1").expect("a node name");
-        init::make(dir, &node, PortChoice::Auto)?;
+        init::make(dir, &node, PortChoice::Auto, None)?;
         tracing::info!(dir = %dir.display(), "made the site, as 'vigia init --ports auto' does");
     }
     // Children get the absolute path, which also tells them from those of other sites.

@@ -1,6 +1,7 @@
 //! The broker role: sensors in, journal, publisher, embedded MQTT broker.
 
 pub mod bus;
+pub mod gate;
 pub mod ingress;
 pub mod journal;
 pub mod limits;
@@ -67,11 +68,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     let (journal, writer) = journal::spawn(opened, terms)?;
 
-    let login = BusLogin {
-        address: site.config.bus_address(),
-        user: Role::Broker.name().to_owned(),
-        password: secrets.password.clone(),
-    };
+    let login = BusLogin::of(&site, Role::Broker, &secrets)?;
     let online = Online::default();
     site.publish_addresses(&[("sensor", listener.local_addr()?), ("mqtt", config.mqtt)])?;
     tracing::info!(sensors = %listener.local_addr()?, mqtt = %config.mqtt, "serving");

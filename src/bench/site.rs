@@ -43,7 +43,7 @@ impl System {
     pub async fn start(parent: &Path, name: &str) -> anyhow::Result<Self> {
         let dir = parent.join(format!("site-{name}-{}", std::process::id()));
         let node = NodeName::new("bench").context("a node name")?;
-        let site = init::make(&dir, &node, PortChoice::Auto)?;
+        let site = init::make(&dir, &node, PortChoice::Auto, None)?;
         let log = fs::File::create(dir.join("up.log"))?;
         let supervisor = Command::new(std::env::current_exe()?)
             .args(["up", "--site"])

@@ -10,8 +10,11 @@ use vigia_protocol::topic::NodeName;
 
 use super::ports::Ports;
 
-/// The file of a site with this node name, on these ports or the default ones.
-pub fn text(node: &NodeName, ports: Option<Ports>) -> String {
+/// Where MQTT clients connect by TLS, on a site that has it.
+const MQTT_TLS_PORT: u16 = 8883;
+
+/// The file of a site with this node name, on these ports or the default ones, with TLS or without.
+pub fn text(node: &NodeName, ports: Option<Ports>, tls: bool) -> String {
     let broker = Broker::default();
     let store = Store::default();
     let listen = |key: &str, default: SocketAddr, port: Option<u16>| match port {
@@ -21,9 +24,14 @@ pub fn text(node: &NodeName, ports: Option<Ports>) -> String {
     let sensors = listen("sensors", broker.sensors, ports.map(|ports| ports.sensors));
     let mqtt = listen("mqtt", broker.mqtt, ports.map(|ports| ports.mqtt));
     let api = listen("api", store.api, ports.map(|ports| ports.api));
-    let bus = ports.map_or(broker.mqtt, |ports| SocketAddr::new(broker.mqtt.ip(), ports.mqtt));
+    let plain = SocketAddr::new(broker.mqtt.ip(), ports.map_or(broker.mqtt.port(), |p| p.mqtt));
+    let encrypted = SocketAddr::new(plain.ip(), ports.map_or(MQTT_TLS_PORT, |p| p.mqtt_tls));
+    // Without certificates it has no default: an example, in prose.
+    let mqtt_tls = format!("{}mqtt_tls = \"{encrypted}\"", if tls { "" } else { "# " });
+    let (bus, bus_tls) = if tls { (encrypted, "tls = true") } else { (plain, "#tls = false") };
     let api_address = ports.map_or(store.api, |ports| SocketAddr::new(store.api.ip(), ports.api));
-    let Broker { journal_mib, keep_hours, disk_reserve_mib, .. } = broker;
+    let Broker { insecure, journal_mib, keep_hours, disk_reserve_mib, .. } = broker;
+    let api_insecure = store.insecure;
     format!(
         r##"# Configuration of this Vigia site. Roles read it when they start; unknown keys are refused.
 # Keys that stand behind a # have the value that is shown.
@@ -33,9 +41,14 @@ node = "{node}"
 
 # ----- broker: the sensors' port, the journal, the embedded MQTT broker
 [broker]
-# Where sensors connect, and where MQTT clients do. 127.0.0.1 is this machine only.
+# Where sensors connect (what they send is sealed). 127.0.0.1 is this machine only.
 {sensors}
+# Where MQTT clients connect without TLS: local tools. An address that other machines reach is refused
+# unless insecure = true.
 {mqtt}
+#insecure = {insecure}
+# Where MQTT clients connect by TLS; 'vigia init --tls' makes the certificates.
+{mqtt_tls}
 # Bound of the journal: when so much waits for the store, sensors are told to wait. 16 to 1048576.
 #journal_mib = {journal_mib}
 # How long readings stay in the journal after they were stored (within its bound), so that a store
@@ -46,13 +59,17 @@ node = "{node}"
 
 # ----- where the other roles find the bus
 [mqtt]
-# HOST:PORT; by default the broker's own address.
+# HOST:PORT; by default the broker's own address. With TLS, HOST must be in the broker's certificate.
 #address = "{bus}"
+# Whether by TLS: each role shows its certificate and believes only the site's authority (tls/ca.pem).
+{bus_tls}
 
 # ----- store: what is kept, and the API
 [store]
-# Where the API, its documentation (/docs) and its clients meet.
+# Where the API, its documentation (/docs) and its clients meet. It has no TLS: an address that other
+# machines reach is refused unless insecure = true.
 {api}
+#insecure = {api_insecure}
 
 # ----- alert: limits to watch
 [alert]
@@ -99,9 +116,11 @@ hysteresis = 2.0
 
 #[cfg(test)]
 mod tests {
-    use vigia_kit::config::Config;
+    use vigia_kit::config::{Config, Mqtt};
 
     use super::*;
+
+    const PORTS: Ports = Ports { sensors: 20_001, mqtt: 20_002, mqtt_tls: 20_004, api: 20_003 };
 
     fn parse(text: &str) -> Config {
         Config::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -119,12 +138,14 @@ mod tests {
 
     #[test]
     fn the_keys_behind_comments_have_their_defaults() {
-        let text = text(&NodeName::new("node1").unwrap(), None);
+        let text = text(&NodeName::new("node1").unwrap(), None, false);
         let (short, full) = (parse(&text), parse(&without_comments(&text)));
         assert_eq!(format!("{:?}", short.broker), format!("{:?}", Broker::default()));
         assert_eq!(format!("{:?}", full.broker), format!("{:?}", short.broker));
         assert_eq!(format!("{:?}", full.store), format!("{:?}", short.store));
         assert_eq!(format!("{:?}", full.drills), format!("{:?}", short.drills));
+        assert_eq!(format!("{:?}", short.mqtt), format!("{:?}", Mqtt::default()));
+        assert_eq!(full.mqtt.tls, short.mqtt.tls);
         assert_eq!(full.bus_address(), short.bus_address());
         assert_eq!(full.api_url(), short.api_url());
         assert_eq!(short.alert.limits.len(), 1);
@@ -134,13 +155,25 @@ mod tests {
 
     #[test]
     fn chosen_ports_are_in_force() {
-        let ports = Ports { sensors: 20_001, mqtt: 20_002, api: 20_003 };
-        let text = text(&NodeName::new("hall-3").unwrap(), Some(ports));
+        let text = text(&NodeName::new("hall-3").unwrap(), Some(PORTS), false);
         for config in [parse(&text), parse(&without_comments(&text))] {
             assert_eq!(config.node.as_str(), "hall-3");
             assert_eq!(config.broker.sensors.port(), 20_001);
             assert_eq!(config.bus_address(), "127.0.0.1:20002");
             assert_eq!(config.api_url(), "http://127.0.0.1:20003");
+        }
+    }
+
+    #[test]
+    fn with_tls_the_roles_use_it_and_plain_mqtt_stays_on_this_machine() {
+        for (ports, expected) in [(None, 8883), (Some(PORTS), 20_004)] {
+            let text = text(&NodeName::new("node1").unwrap(), ports, true);
+            for config in [parse(&text), parse(&without_comments(&text))] {
+                assert!(config.mqtt.tls);
+                assert_eq!(config.broker.mqtt_tls.unwrap().port(), expected);
+                assert_eq!(config.bus_address(), format!("127.0.0.1:{expected}"));
+                assert!(config.broker.mqtt.ip().is_loopback());
+            }
         }
     }
 }

@@ -17,11 +17,13 @@ pub struct Ports {
     pub sensors: u16,
     /// MQTT clients.
     pub mqtt: u16,
+    /// MQTT clients by TLS.
+    pub mqtt_tls: u16,
     /// The API.
     pub api: u16,
 }
 
-/// Three different ports to which nothing is bound now.
+/// Different ports to which nothing is bound now.
 ///
 /// # Errors
 /// If there are none.
@@ -36,9 +38,14 @@ pub fn free() -> io::Result<Ports> {
             Ok(listener) => held.push(listener),
             Err(error) => last_error = error,
         }
-        if let [sensors, mqtt, api] = held.as_slice() {
+        if let [sensors, mqtt, mqtt_tls, api] = held.as_slice() {
             let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-            return Ok(Ports { sensors: port(sensors)?, mqtt: port(mqtt)?, api: port(api)? });
+            return Ok(Ports {
+                sensors: port(sensors)?,
+                mqtt: port(mqtt)?,
+                mqtt_tls: port(mqtt_tls)?,
+                api: port(api)?,
+            });
         }
     }
     Err(last_error)
@@ -46,12 +53,15 @@ pub fn free() -> io::Result<Ports> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn ports_are_different_and_within_the_range() {
-        let Ports { sensors, mqtt, api } = free().unwrap();
-        assert!(sensors != mqtt && mqtt != api && api != sensors);
-        assert!([sensors, mqtt, api].iter().all(|port| RANGE.contains(port)));
+        let Ports { sensors, mqtt, mqtt_tls, api } = free().unwrap();
+        let ports = [sensors, mqtt, mqtt_tls, api];
+        assert!(ports.iter().all(|port| RANGE.contains(port)));
+        assert_eq!(BTreeSet::from(ports).len(), ports.len());
     }
 }

@@ -43,11 +43,7 @@ pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
         Mode::Process => Unsynced::Process,
     };
     let mut alert = Alert {
-        login: BusLogin {
-            address: site.config.bus_address(),
-            user: Role::Alert.name().to_owned(),
-            password: secrets.password.clone(),
-        },
+        login: BusLogin::of(&site, Role::Alert, &secrets)?,
         key: secrets.arrow(Arrow::Text).clone(),
         memory: Memory::open(&site.data_dir(Role::Alert)?, unsynced)?,
         store: Store::new(&site.config.api_url())?,

@@ -9,17 +9,19 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use rumqttc::{
     AsyncClient, ConnectReturnCode, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS,
-    SubscribeReasonCode,
+    SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use vigia_protocol::limits::MAX_PAYLOAD_BYTES;
 
+use crate::config::ConfigError;
 use crate::limits::{
     BUS_REQUESTS, CONNECT_WITHIN, IN_FLIGHT_MESSAGES, KEEP_ALIVE, RECEIVED_MESSAGES,
 };
-use crate::site::Password;
+use crate::site::{Password, Role, Secrets, Site};
+use crate::tls::Files;
 
 /// How a role reaches the bus.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct BusLogin {
     pub user: String,
     /// Its password.
     pub password: Password,
+    /// Its certificate, if it connects by TLS. Read at every connection, so that a renewed one is taken up.
+    pub tls: Option<Files>,
 }
 
 /// The bus could not be reached, or was lost.
@@ -38,6 +42,9 @@ pub enum BusError {
     /// The address is no `host:port`.
     #[error("{0:?} is not an address: expected HOST:PORT")]
     Address(String),
+    /// The certificate cannot be used.
+    #[error("{0}")]
+    Certificate(ConfigError),
     /// No connection, no login, or no subscription within the time allowed.
     #[error("cannot reach the bus: {0}")]
     Unreachable(String),
@@ -47,6 +54,22 @@ pub enum BusError {
 }
 
 impl BusLogin {
+    /// How a role of this site reaches it.
+    ///
+    /// # Errors
+    /// A certificate that cannot be used.
+    pub fn of(site: &Site, role: Role, secrets: &Secrets) -> Result<Self, ConfigError> {
+        let tls = site.config.mqtt.tls.then(|| Files::of(site.dir(), role.name()));
+        // At the start it is a sentence and an exit code; later it would be an endless repetition.
+        tls.as_ref().map(Files::client).transpose()?;
+        Ok(Self {
+            address: site.config.bus_address(),
+            user: role.name().to_owned(),
+            password: secrets.password.clone(),
+            tls,
+        })
+    }
+
     fn options(&self, purpose: &str, clean: bool) -> Result<MqttOptions, BusError> {
         let bad = || BusError::Address(self.address.clone());
         let (host, port) = self.address.rsplit_once(':').ok_or_else(bad)?;
@@ -59,6 +82,10 @@ impl BusLogin {
             .set_clean_session(clean)
             .set_max_packet_size(2 * MAX_PAYLOAD_BYTES, 2 * MAX_PAYLOAD_BYTES)
             .set_inflight(IN_FLIGHT_MESSAGES);
+        if let Some(files) = &self.tls {
+            let config = files.client().map_err(BusError::Certificate)?;
+            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(config)));
+        }
         Ok(options)
     }
 }

@@ -1,7 +1,7 @@
 //! `vigia.toml`: one file, one section per role, unknown keys refused.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
@@ -48,9 +48,14 @@ pub struct Broker {
     /// Where sensors connect.
     #[serde(deserialize_with = "address")]
     pub sensors: SocketAddr,
-    /// Where MQTT clients connect.
+    /// Where MQTT clients connect without TLS.
     #[serde(deserialize_with = "address")]
     pub mqtt: SocketAddr,
+    /// Where MQTT clients connect by TLS; nowhere if absent.
+    #[serde(deserialize_with = "some_address")]
+    pub mqtt_tls: Option<SocketAddr>,
+    /// Whether `mqtt` may be open to other machines.
+    pub insecure: bool,
     /// Bytes of journal rows, unstored and kept, in MiB.
     #[serde(deserialize_with = "mebibytes")]
     pub journal_mib: u64,
@@ -66,6 +71,8 @@ impl Default for Broker {
         Self {
             sensors: SocketAddr::from(([127, 0, 0, 1], 7700)),
             mqtt: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            mqtt_tls: None,
+            insecure: false,
             journal_mib: 1024,
             keep_hours: 24,
             disk_reserve_mib: 256,
@@ -79,6 +86,8 @@ impl Default for Broker {
 pub struct Mqtt {
     /// `host:port` of the bus.
     pub address: Option<String>,
+    /// Whether the roles connect by TLS, with the certificates of the site.
+    pub tls: bool,
 }
 
 /// `[store]`
@@ -88,11 +97,13 @@ pub struct Store {
     /// Where the API listens.
     #[serde(deserialize_with = "address")]
     pub api: SocketAddr,
+    /// Whether `api` may be open to other machines: it has no TLS.
+    pub insecure: bool,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { api: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+        Self { api: SocketAddr::from(([127, 0, 0, 1], 8080)), insecure: false }
     }
 }
 
@@ -207,6 +218,7 @@ impl Config {
                     .to_owned(),
             ));
         }
+        self.check_listeners()?;
         for limit in &self.alert.limits {
             let bad = |what: String| ConfigError(format!("alert.limits {:?}: {what}", limit.name));
             if NodeName::new(&limit.name).is_none() {
@@ -230,6 +242,28 @@ impl Config {
         Ok(())
     }
 
+    fn check_listeners(&self) -> Result<(), ConfigError> {
+        let plain = [
+            ("broker", "mqtt", self.broker.mqtt, self.broker.insecure),
+            ("store", "api", self.store.api, self.store.insecure),
+        ];
+        for (section, key, address, insecure) in plain {
+            if !address.ip().is_loopback() && !insecure {
+                return Err(ConfigError(format!(
+                    "{section}.{key} = \"{address}\" would be open to other machines without TLS, expected \
+                     a loopback address, or insecure = true in [{section}]"
+                )));
+            }
+        }
+        if self.mqtt.tls && self.mqtt.address.is_none() && self.broker.mqtt_tls.is_none() {
+            return Err(ConfigError(
+                "mqtt.tls = true, but nothing says where, expected broker.mqtt_tls or mqtt.address"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     /// All profiles of the site.
     ///
     /// # Errors
@@ -246,13 +280,24 @@ impl Config {
 
     /// `host:port` where the roles find the bus.
     pub fn bus_address(&self) -> String {
-        self.mqtt.address.clone().unwrap_or_else(|| self.broker.mqtt.to_string())
+        let listener = self.broker.mqtt_tls.filter(|_| self.mqtt.tls).unwrap_or(self.broker.mqtt);
+        self.mqtt.address.clone().unwrap_or_else(|| within_this_machine(listener).to_string())
     }
 
     /// Base URL of the store's API.
     pub fn api_url(&self) -> String {
         self.alert.api.clone().unwrap_or_else(|| format!("http://{}", self.store.api))
     }
+}
+
+/// Where a listener is reached from its own machine: "every address" stands in no certificate.
+fn within_this_machine(listener: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listener.port())
 }
 
 fn node_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NodeName, D::Error> {
@@ -269,6 +314,12 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::
             "{text:?} is not an address to listen on: expected IP:PORT, such as 127.0.0.1:7700"
         ))
     })
+}
+
+fn some_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    address(deserializer).map(Some)
 }
 
 fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -10,3 +10,4 @@ pub mod shutdown;
 pub mod site;
 pub mod stage;
 pub mod telemetry;
+pub mod tls;

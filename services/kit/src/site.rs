@@ -5,6 +5,9 @@
 //! keys/ROLE/secrets.toml  the role's MQTT password and the arrows' keys it needs (0600)
 //! keys/broker/sensors/    K_link of each sensor and epoch
 //! keys/verify/sensors/    K_payload and K_sig of each sensor and epoch
+//! keys/ROLE/tls.pem, .key the role's certificate and its key (0600), if the site has TLS
+//! keys/ca/ca.key          signs certificates: who has it can be anybody (0600)
+//! tls/ca.pem              what certificates are checked against; for clients
 //! sensors/ID.toml         the registry: public facts about each sensor
 //! devices/ID.key          what to carry to the sensor, and then delete here (0600)
 //! data/ROLE/              what the role keeps
@@ -45,7 +48,7 @@ impl Role {
     pub const ALL: [Self; 5] =
         [Self::Broker, Self::Verify, Self::Transform, Self::Store, Self::Alert];
 
-    /// Its one name: folder, command, MQTT user and client id.
+    /// Its one name: folder, command, MQTT user and client id, first name in its certificate.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Broker => "broker",

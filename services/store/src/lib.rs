@@ -67,11 +67,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Arc::new(Health::default());
     let ingest = Ingest {
         store: store.clone(),
-        login: BusLogin {
-            address: site.config.bus_address(),
-            user: Role::Store.name().to_owned(),
-            password: secrets.password.clone(),
-        },
+        login: BusLogin::of(&site, Role::Store, &secrets)?,
         keys: Arc::new(Keys {
             text: secrets.arrow(Arrow::Text).clone(),
             journal: secrets.arrow(Arrow::Journal).clone(),

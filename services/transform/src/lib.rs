@@ -27,11 +27,7 @@ use crate::profiles::SensorProfiles;
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = site.lock("transform")?;
     let secrets = site.secrets(Role::Transform)?;
-    let login = BusLogin {
-        address: site.config.bus_address(),
-        user: Role::Transform.name().to_owned(),
-        password: secrets.password.clone(),
-    };
+    let login = BusLogin::of(&site, Role::Transform, &secrets)?;
     let mut transform = Transform {
         verified: secrets.arrow(Arrow::Verified).clone(),
         text: secrets.arrow(Arrow::Text).clone(),

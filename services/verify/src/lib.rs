@@ -27,11 +27,7 @@ use crate::keys::Keys;
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = site.lock("verify")?;
     let secrets = site.secrets(Role::Verify)?;
-    let login = BusLogin {
-        address: site.config.bus_address(),
-        user: Role::Verify.name().to_owned(),
-        password: secrets.password.clone(),
-    };
+    let login = BusLogin::of(&site, Role::Verify, &secrets)?;
     let mut verify = Verify {
         raw: secrets.arrow(Arrow::Raw).clone(),
         verified: secrets.arrow(Arrow::Verified).clone(),

@@ -1,0 +1,3 @@
+//! The gate: MQTT clients in front of the embedded broker.
+
+pub mod tls;
