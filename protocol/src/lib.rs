@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod decoder;
 pub mod device;
+pub mod filter;
 pub mod header;
 pub mod held;
 pub mod ingress;

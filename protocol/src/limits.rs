@@ -19,6 +19,10 @@ pub const MAX_QUANTITIES: usize = 16;
 pub const MAX_NAME_BYTES: usize = 24;
 /// Bytes of a node's name; it is a level of MQTT topics.
 pub const MAX_NODE_BYTES: usize = 32;
+/// Bytes of an MQTT topic name or filter.
+pub const MAX_TOPIC_BYTES: usize = 1024;
+/// Levels of an MQTT topic name or filter.
+pub const MAX_TOPIC_LEVELS: usize = 32;
 
 /// Bytes an ingress takes from a peer that has not shown a key.
 pub const MAX_UNAUTHENTICATED_BYTES: usize = 512;
