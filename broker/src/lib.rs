@@ -1,6 +1,7 @@
 //! The broker role: sensors in, journal, publisher, embedded MQTT broker.
 
 pub mod bus;
+pub mod gate;
 pub mod ingress;
 pub mod journal;
 pub mod limits;
