@@ -1,5 +1,6 @@
 //! `vigia init`: makes a site directory.
 
+mod accounts;
 mod configuration;
 mod credentials;
 mod ports;

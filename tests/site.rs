@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use support::{TestSite, mode, vigia};
+use vigia_kit::users::Users;
 
 const ROLES: [&str; 5] = ["broker", "verify", "transform", "store", "alert"];
 
@@ -21,8 +22,8 @@ fn secrets_are_for_their_owner_only() {
     let site = TestSite::new();
     site.vigia(&["sensor", "add", "1"]).succeeded();
     let secrets = [files_below(&site.path("keys")), files_below(&site.path("devices"))].concat();
-    // A file per role, the inspector's password, two parts of the sensor's key, the key itself.
-    assert_eq!(secrets.len(), ROLES.len() + 1 + 2 + 1);
+    // A file per role, the accounts, the inspector's password, two parts of the sensor's key, the key.
+    assert_eq!(secrets.len(), ROLES.len() + 1 + 1 + 2 + 1);
     for file in secrets {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
         assert_eq!(mode(file.parent().unwrap()), 0o700, "{}", file.display());
@@ -47,6 +48,37 @@ fn every_secret_is_different_and_only_the_broker_knows_all_users() {
     }
     let inspector = fs::read_to_string(site.path("keys/inspector/password")).unwrap();
     assert!(text("broker").contains(&format!("inspector = \"{}\"", inspector.trim())));
+}
+
+#[test]
+fn every_account_has_the_hash_of_its_password_and_its_topics() {
+    let site = TestSite::new();
+    let users = Users::load(&site.path("keys/broker/users.toml")).unwrap();
+    let names: Vec<&str> = users.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["alert", "broker", "inspector", "store", "transform", "verify"]);
+    for role in ROLES {
+        let text = fs::read_to_string(site.path(&format!("keys/{role}/secrets.toml"))).unwrap();
+        let secrets: toml::Table = toml::from_str(&text).unwrap();
+        let password = secrets["password"].as_str().unwrap();
+        let user = users.get(role).unwrap();
+        assert!(user.secret.as_ref().unwrap().matches(password.as_bytes()), "{role}");
+        let status = format!("vigia/v1/status/{role}/node1");
+        assert!(user.publish.iter().any(|filter| filter.matches(&status)), "{role}");
+    }
+    let inspector = users.get("inspector").unwrap();
+    let password = fs::read_to_string(site.path("keys/inspector/password")).unwrap();
+    assert!(inspector.secret.as_ref().unwrap().matches(password.trim().as_bytes()));
+    assert!(inspector.publish.is_empty());
+    for (topic, shown) in [
+        ("vigia/v1/sensor/7", true),
+        ("vigia/v1/status/store/node1", true),
+        ("$SYS/broker/clients", true),
+        ("vigia/v1/raw/node1", false),
+        ("vigia/v1/watchdog/node1", false),
+    ] {
+        let found = inspector.subscribe.iter().any(|filter| filter.matches(topic));
+        assert_eq!(found, shown, "{topic}");
+    }
 }
 
 #[test]

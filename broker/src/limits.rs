@@ -50,5 +50,19 @@ pub const WATCHDOG_EVERY: Duration = Duration::from_secs(2);
 /// Misses in a row after which the process ends itself.
 pub const WATCHDOG_MISSES: u32 = 3;
 
+/// Passwords of people that wait for their check, with the one that is under way.
+pub const PASSWORDS_WAITING: usize = 16;
+/// Failed logins that cost nothing; after each one more, the next has to wait.
+pub const FREE_FAILURES: u32 = 5;
+/// The first such wait and the longest; it doubles from one to the other.
+pub const LOCKOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
+/// Failed logins are forgotten when no other came for so long.
+pub const LOCKOUT_MEMORY: Duration = Duration::from_secs(60 * 60);
+/// Pairs of user and address whose failed logins are remembered.
+pub const LOCKOUTS: usize = 4096;
+/// How often the file of the accounts is looked at.
+pub const USERS_CHECK: Duration = Duration::from_secs(1);
+
 const _: () = assert!(BUS_LOG_BYTES / 2 / BUS_SEGMENTS >= MAX_PAYLOAD_BYTES);
 const _: () = assert!(WINDOW_FRAMES > 0 && UNAUTHENTICATED_CONNECTIONS < SENSOR_CONNECTIONS);
+const _: () = assert!(LOCKOUT.1.as_secs() < LOCKOUT_MEMORY.as_secs());

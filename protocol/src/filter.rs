@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::limits::{MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS};
 
 /// What is wrong with a topic name or a topic filter.
@@ -151,6 +153,21 @@ impl Filter {
     /// Wildcards in the first level do not reach the topics that begin with `$`.
     fn is_kept_from(&self, other: &Self) -> bool {
         self.begins_with_wildcard() && other.0.starts_with('$')
+    }
+}
+
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(|error| {
+            serde::de::Error::custom(format!("{text:?} is not a topic filter: {error}"))
+        })
     }
 }
 

@@ -81,6 +81,11 @@ pub fn sensor(id: SensorId) -> String {
     format!("{ROOT}/sensor/{id}")
 }
 
+/// The filter that catches all sensors' newest readings.
+pub fn sensor_filter() -> String {
+    format!("{ROOT}/sensor/+")
+}
+
 /// Where an alarm's events appear.
 pub fn alarm(sensor: SensorId, rule: &str) -> String {
     format!("{ROOT}/alarm/{sensor}/{rule}")
@@ -96,12 +101,37 @@ pub fn quarantine(node: &NodeName) -> String {
     format!("{ROOT}/quarantine/{node}")
 }
 
+/// The filter that catches what is told about quarantine.
+pub fn quarantine_filter() -> String {
+    format!("{ROOT}/quarantine/+")
+}
+
 /// Where a role says how it is.
 pub fn status(role: &str, node: &NodeName) -> String {
     format!("{ROOT}/status/{role}/{node}")
 }
 
+/// The filter that catches what one role says of itself, on every node.
+pub fn role_status_filter(role: &str) -> String {
+    format!("{ROOT}/status/{role}/+")
+}
+
+/// The filter that catches what every role says of itself.
+pub fn status_filter() -> String {
+    format!("{ROOT}/status/+/+")
+}
+
 /// Where the broker's watchdog sends itself a message.
 pub fn watchdog(node: &NodeName) -> String {
     format!("{ROOT}/watchdog/{node}")
+}
+
+/// The filter that catches every node's watchdog.
+pub fn watchdog_filter() -> String {
+    format!("{ROOT}/watchdog/+")
+}
+
+/// The filter that catches what the MQTT broker says of itself.
+pub fn sys_filter() -> String {
+    "$SYS/#".to_owned()
 }

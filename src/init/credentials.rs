@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use vigia_kit::clock;
 use vigia_kit::private::{make_private_dir, write_private};
 use vigia_kit::site::{Password, Role, SecretsFile};
 use vigia_protocol::topic::Arrow;
 
-use super::INSPECTOR;
+use super::{INSPECTOR, accounts};
 
-/// Writes `keys/ROLE/secrets.toml` of every role and the inspector's password.
+/// Writes `keys/ROLE/secrets.toml` of every role, the inspector's password, and the accounts of all.
 ///
 /// # Errors
 /// What the file system says.
@@ -20,10 +19,10 @@ pub fn write(dir: &Path) -> io::Result<()> {
         .map(Role::name)
         .iter()
         .chain([&INSPECTOR])
-        .map(|name| ((*name).to_owned(), random()))
+        .map(|name| ((*name).to_owned(), Password::random()))
         .collect();
     let arrows: BTreeMap<&str, Password> =
-        Arrow::ALL.iter().map(|arrow| (arrow.name(), random())).collect();
+        Arrow::ALL.iter().map(|arrow| (arrow.name(), Password::random())).collect();
     let keys = dir.join("keys");
     make_private_dir(&keys)?;
     for role in Role::ALL {
@@ -41,11 +40,8 @@ pub fn write(dir: &Path) -> io::Result<()> {
         let text = toml::to_string(&secrets).expect("strings have an encoding");
         write_private(&directory.join("secrets.toml"), &text)?;
     }
+    accounts::of(&users).save(&keys.join(Role::Broker.name()).join("users.toml"))?;
     let directory = keys.join(INSPECTOR);
     make_private_dir(&directory)?;
     write_private(&directory.join("password"), &format!("{}\n", users[INSPECTOR].0))
-}
-
-fn random() -> Password {
-    Password(hex::encode(clock::random::<32>()))
 }

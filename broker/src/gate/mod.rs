@@ -1,3 +1,5 @@
-//! The gate: MQTT clients in front of the embedded broker.
+//! The MQTT port: who may come in, and what they may do there.
 
-pub mod tls;
+pub mod account;
+pub mod identity;
+pub mod lockout;

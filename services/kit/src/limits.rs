@@ -1,4 +1,4 @@
-//! Bounds of what every role does on the bus.
+//! Bounds of what every role does on the bus, and of the accounts there.
 
 use std::time::Duration;
 
@@ -15,3 +15,9 @@ pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// First and longest pause between attempts to reach the bus.
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(500));
+
+/// Bytes of an MQTT user's name.
+pub const MAX_USER_BYTES: usize = 64;
+/// The most memory, in KiB, and passes over it that an argon2 hash may ask for: it is computed while
+/// others wait.
+pub const ARGON2_COST: (u32, u32) = (64 << 10, 16);

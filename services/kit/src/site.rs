@@ -3,6 +3,7 @@
 //! ```text
 //! vigia.toml              configuration
 //! keys/ROLE/secrets.toml  the role's MQTT password and the arrows' keys it needs (0600)
+//! keys/broker/users.toml  the MQTT accounts: who may publish and subscribe to what (0600)
 //! keys/broker/sensors/    K_link of each sensor and epoch
 //! keys/verify/sensors/    K_payload and K_sig of each sensor and epoch
 //! keys/ROLE/tls.pem, .key the role's certificate and its key (0600), if the site has TLS
@@ -24,7 +25,9 @@ use serde::{Deserialize, Serialize};
 use vigia_protocol::keys::Secret;
 use vigia_protocol::stage::StageKey;
 use vigia_protocol::topic::Arrow;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::private::{make_private_dir, read_private, write_public};
 
@@ -90,9 +93,19 @@ pub struct Secrets {
 }
 
 /// A role's MQTT password: 32 random bytes as hexadecimal. Never printed.
-#[derive(Clone, Serialize, Deserialize, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
+#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
 pub struct Password(pub String);
+
+impl Password {
+    /// A new one.
+    pub fn random() -> Self {
+        let mut bytes = clock::random::<32>();
+        let password = Self(hex::encode(bytes));
+        bytes.zeroize();
+        password
+    }
+}
 
 impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -140,6 +153,11 @@ impl Site {
     /// The role's keys.
     pub fn keys_dir(&self, role: Role) -> PathBuf {
         self.dir.join("keys").join(role.name())
+    }
+
+    /// The file of the MQTT accounts.
+    pub fn users_path(&self) -> PathBuf {
+        self.keys_dir(Role::Broker).join("users.toml")
     }
 
     /// What the role keeps; made if it is not there.
