@@ -1,6 +1,5 @@
 //! The broker role: sensors in, journal, publisher, embedded MQTT broker.
 
-pub mod bus;
 pub mod gate;
 pub mod ingress;
 pub mod journal;
@@ -8,8 +7,10 @@ pub mod limits;
 mod publisher;
 #[cfg(feature = "sabotage")]
 mod sabotage;
+mod waiting;
 mod watchdog;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -22,6 +23,9 @@ use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
 use vigia_protocol::topic::Arrow;
 
+use crate::gate::Entrance;
+use crate::gate::identity::Identity;
+use crate::gate::tls::Tls;
 use crate::ingress::Online;
 use crate::journal::{Bounds, Opened, Terms};
 
@@ -39,12 +43,15 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.sensors)
         .await
         .with_context(|| format!("cannot listen for sensors on {}", config.sensors))?;
-    // rumqttd binds in a task of its own; here its error has a name.
-    drop(
-        TcpListener::bind(config.mqtt)
-            .await
-            .with_context(|| format!("cannot listen for MQTT on {}", config.mqtt))?,
-    );
+    let mut entrances = vec![Entrance { listener: mqtt_listener(config.mqtt).await?, tls: None }];
+    let mut addresses = vec![("sensor", listener.local_addr()?), ("mqtt", config.mqtt)];
+    if let (Some(tls), Some(address)) = (Tls::load(&site)?, config.mqtt_tls) {
+        let tls = Some(Arc::new(tls));
+        entrances.push(Entrance { listener: mqtt_listener(address).await?, tls });
+        addresses.push(("mqtt-tls", address));
+    }
+    let identity = Identity::open(&site.users_path())?;
+    let gate = Arc::new(gate::Shared::open(identity, &directory)?);
 
     let opening = Opening {
         cache_bytes: limits::JOURNAL_CACHE_BYTES,
@@ -70,7 +77,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let login = BusLogin::of(&site, Role::Broker, &secrets)?;
     let online = Online::default();
-    site.publish_addresses(&[("sensor", listener.local_addr()?), ("mqtt", config.mqtt)])?;
+    site.publish_addresses(&addresses)?;
     tracing::info!(sensors = %listener.local_addr()?, mqtt = %config.mqtt, "serving");
     let publisher = publisher::Surroundings {
         login: login.clone(),
@@ -85,18 +92,22 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         believes_pubacks: site.config.drills.sabotage
             == Some(vigia_kit::config::Sabotage::TrimOnPuback),
     };
-    let mqtt = config.mqtt;
-    let users = secrets.users.clone();
     let site = Arc::new(site);
     let mut end = shutdown.clone();
     let served = tokio::select! {
         () = end.ended() => Ok(()),
-        stopped = bus::serve(mqtt, &users) => stopped.context("MQTT"),
+        () = gate::serve(Arc::clone(&gate), entrances, shutdown.clone()) => Ok(()),
         () = watchdog::watch(login, node, shutdown.clone()) => Ok(()),
         () = publisher::run(publisher, shutdown.clone()) => Ok(()),
         () = ingress::serve(listener, site, journal, online, shutdown.clone()) => Ok(()),
     };
+    gate.close();
     // The sessions end by the same switch and drop their way to the writer; it commits what it has.
     tokio::task::spawn_blocking(move || writer.join()).await.ok();
     served
+}
+
+async fn mqtt_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen for MQTT on {address}"))
 }

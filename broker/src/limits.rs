@@ -1,5 +1,6 @@
 //! Bounds of the broker role. What the wire and the bus agree on stands in `vigia_protocol::limits`.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use vigia_protocol::limits::{BATCH_TEXT_BYTES, BUS_LOG_BYTES, MAX_PAYLOAD_BYTES, WINDOW_FRAMES};
@@ -10,6 +11,8 @@ pub const SENSOR_CONNECTIONS: usize = 4096;
 pub const UNAUTHENTICATED_CONNECTIONS: usize = 256;
 /// Bytes read from a sensor at once.
 pub const READ_BYTES: usize = 8 * 1024;
+/// Pause after a connection could not be accepted.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time a sensor has to take what is written to it.
 pub const WRITE_WITHIN: Duration = Duration::from_secs(5);
 /// Frames per second of one sensor; as many may come at once.
@@ -35,8 +38,6 @@ pub const REPORT_SPACING: (Duration, Duration) =
 /// How often the disk's free space is looked at.
 pub const DISK_CHECK: Duration = Duration::from_secs(1);
 
-/// MQTT connections to rumqttd.
-pub const BUS_CONNECTIONS: usize = 128;
 /// Segments of one of rumqttd's logs.
 pub const BUS_SEGMENTS: usize = 8;
 /// Bytes rumqttd keeps for any filter that is not the pipeline's.
@@ -65,4 +66,71 @@ pub const USERS_CHECK: Duration = Duration::from_secs(1);
 
 const _: () = assert!(BUS_LOG_BYTES / 2 / BUS_SEGMENTS >= MAX_PAYLOAD_BYTES);
 const _: () = assert!(WINDOW_FRAMES > 0 && UNAUTHENTICATED_CONNECTIONS < SENSOR_CONNECTIONS);
+
+/// Links into the embedded router: one for publishing, one for each session with a subscription.
+pub const BUS_LINKS: usize = 1024;
+/// Bytes published and not yet taken by the router, beyond which publishers wait.
+pub const BUS_PENDING_BYTES: usize = 4 << 20;
+/// Distinct filters in all; the router keeps a log for each for as long as it lives.
+pub const BUS_FILTERS: usize = 1024;
+/// Distinct topics in all; the router remembers each.
+pub const BUS_TOPICS: usize = 65_536;
+
+/// The largest MQTT packet a client may send.
+pub const MQTT_PACKET_BYTES: u32 = (2 * MAX_PAYLOAD_BYTES) as u32;
+/// Messages a client may have sent without having got their PUBACKs.
+pub const RECEIVE_MAXIMUM: u16 = 100;
+/// Messages sent to a client that it has not acknowledged; fewer, if the client says so. And their
+/// bytes, but for the last of them.
+pub const DELIVERY_WINDOW: u16 = 100;
+/// See [`DELIVERY_WINDOW`].
+pub const IN_FLIGHT_BYTES: usize = 4 << 20;
+/// Bytes waiting to be written to a client, beyond which nothing more is made for it or read from it.
+pub const OUT_BYTES: usize = 128 * 1024;
+/// Subscriptions of a client.
+pub const SUBSCRIPTIONS: usize = 64;
+/// Packets per second of a client whose account says nothing else. Over it, it is read more slowly.
+pub const MESSAGES_PER_SECOND: NonZeroU32 = NonZeroU32::new(5_000).unwrap();
+
+/// MQTT connections in total.
+pub const MQTT_CONNECTIONS: usize = 4096;
+/// Of those, from one address: a whole plant may stand behind one.
+pub const MQTT_CONNECTIONS_PER_ADDRESS: usize = 3072;
+/// Of those, the ones that have not logged in; one more, and the oldest of them goes.
+pub const MQTT_UNAUTHENTICATED: usize = 256;
+/// Time for the TLS handshake, and then for CONNECT and the login.
+pub const TLS_HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// See [`TLS_HANDSHAKE_WITHIN`].
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes before CONNECT is whole.
+pub const CONNECT_BYTES: usize = 16 * 1024;
+/// Bytes read at once from an idle connection, and from a busy one.
+pub const MQTT_READ_BYTES_IDLE: usize = 1024;
+/// See [`MQTT_READ_BYTES_IDLE`].
+pub const MQTT_READ_BYTES: usize = 64 * 1024;
+/// Time in which a client must take some of what is written to it.
+pub const MQTT_WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// Time for the last bytes of a connection.
+pub const FAREWELL_WITHIN: Duration = Duration::from_secs(1);
+/// Time in which a connection hands its session to the next one.
+pub const TAKEOVER_WITHIN: Duration = Duration::from_secs(5);
+/// Orders waiting for a connection.
+pub const ORDERS: usize = 4;
+/// Sessions kept for clients that are away; beyond, those away for longest go.
+pub const OFFLINE_SESSIONS: usize = 1024;
+/// How often sessions and wills are looked through for what is due.
+pub const SESSION_SWEEP: Duration = Duration::from_secs(1);
+/// How often `$SYS` is told.
+pub const SYSTEM_EVERY: Duration = Duration::from_secs(10);
+
+/// Topics with a retained message, their bytes in all, and of one.
+pub const RETAINED_TOPICS: usize = 16_384;
+/// See [`RETAINED_TOPICS`].
+pub const RETAINED_BYTES: usize = 32 << 20;
+/// See [`RETAINED_TOPICS`].
+pub const RETAINED_MESSAGE_BYTES: usize = 64 * 1024;
+/// How often retained messages are written to their file.
+pub const RETAINED_FLUSH: Duration = Duration::from_secs(10);
+/// redb's cache for them.
+pub const RETAINED_CACHE_BYTES: usize = 1 << 20;
 const _: () = assert!(LOCKOUT.1.as_secs() < LOCKOUT_MEMORY.as_secs());

@@ -17,10 +17,10 @@ use vigia_protocol::header::{NONCE_BYTES, Place, SensorId};
 use vigia_protocol::ingress::{Event, Ingress, SessionError};
 use vigia_protocol::time::Micros;
 
-use super::door::Waiting;
 use super::online::Online;
 use crate::journal::{FromSensor, Journal, Request, Verdict, VerdictSender};
 use crate::limits::{BUSY_RETRY_MS, FRAMES_PER_SECOND, READ_BYTES, WRITE_WITHIN};
+use crate::waiting::Waiting;
 
 /// What a session stands among.
 pub struct Surroundings {

@@ -1,0 +1,176 @@
+//! Retained messages: the newest of each topic, for who subscribes later (MQTT 5.0, 3.3.1.3).
+//!
+//! In memory, and conflated to a file now and then: what a topic said last before the broker was
+//! killed may be some seconds old when it starts again, until it is said anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use vigia_disk::redb::{self, ReadableTable, TableDefinition};
+use vigia_disk::{Disk, Failed, Opening, Unsynced};
+use vigia_protocol::filter::Filter;
+
+use super::message::Message;
+use crate::limits::{
+    RETAINED_BYTES, RETAINED_CACHE_BYTES, RETAINED_FLUSH, RETAINED_MESSAGE_BYTES, RETAINED_TOPICS,
+};
+
+const MESSAGES: TableDefinition<&str, &[u8]> = TableDefinition::new("retained");
+
+/// All retained messages.
+pub struct RetainedMessages {
+    memory: RwLock<Memory>,
+    disk: Disk,
+}
+
+#[derive(Default)]
+struct Memory {
+    messages: BTreeMap<String, Message>,
+    bytes: usize,
+    /// Topics whose newest message is not in the file yet.
+    changed: BTreeSet<String>,
+}
+
+/// Why a message is not retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+impl RetainedMessages {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// If it cannot be opened or read.
+    pub fn open(directory: &Path) -> anyhow::Result<Self> {
+        let opening = Opening { cache_bytes: RETAINED_CACHE_BYTES, unsynced: Unsynced::Kernel };
+        let disk = Disk::open(&directory.join("retained.redb"), opening)?;
+        disk.write(|transaction| transaction.open_table(MESSAGES).map(|_| ()).map_err(Into::into))?;
+        let mut memory = Memory::default();
+        let transaction = disk.begin_read()?;
+        for row in transaction.open_table(MESSAGES)?.iter()? {
+            let (topic, sealed) = row?;
+            let name = Bytes::copy_from_slice(topic.value().as_bytes());
+            let sealed = Bytes::copy_from_slice(sealed.value());
+            if let Some(message) = Message::open(name, &sealed) {
+                memory.bytes += message.size();
+                memory.messages.insert(topic.value().to_owned(), message);
+            }
+        }
+        Ok(Self { memory: RwLock::new(memory), disk })
+    }
+
+    /// Keeps the message as its topic's newest; an empty one clears the topic.
+    ///
+    /// # Errors
+    /// [`Full`], if there is no room for one more topic or for so large a message.
+    pub fn keep(&self, message: &Message) -> Result<(), Full> {
+        let mut memory = self.write();
+        let old = memory.messages.get(message.topic()).map(Message::size);
+        let room = old.is_some() || memory.messages.len() < RETAINED_TOPICS;
+        if message.payload.is_empty() {
+            if let Some(old) = old {
+                memory.messages.remove(message.topic());
+                memory.bytes -= old;
+                memory.changed.insert(message.topic().to_owned());
+            }
+            return Ok(());
+        }
+        let bytes = memory.bytes - old.unwrap_or(0) + message.size();
+        if !room || bytes > RETAINED_BYTES || message.size() > RETAINED_MESSAGE_BYTES {
+            return Err(Full);
+        }
+        memory.bytes = bytes;
+        memory.changed.insert(message.topic().to_owned());
+        memory.messages.insert(message.topic().to_owned(), message.clone());
+        Ok(())
+    }
+
+    /// The first message after this topic, in the order of topics, that one of the filters matches.
+    pub fn after(&self, topic: Option<&str>, filters: &[Filter], now_ms: u64) -> Option<Message> {
+        let memory = self.read();
+        let from = topic.map_or(Bound::Unbounded, Bound::Excluded);
+        memory
+            .messages
+            .range::<str, _>((from, Bound::Unbounded))
+            .find(|(topic, message)| {
+                !message.expired(now_ms) && filters.iter().any(|filter| filter.matches(topic))
+            })
+            .map(|(_, message)| message.clone())
+    }
+
+    /// How many there are, and their bytes.
+    pub fn size(&self) -> (usize, usize) {
+        let memory = self.read();
+        (memory.messages.len(), memory.bytes)
+    }
+
+    /// Brings the file up to date every now and then.
+    pub async fn keep_up(&self) {
+        loop {
+            tokio::time::sleep(RETAINED_FLUSH).await;
+            tokio::task::block_in_place(|| self.flush());
+        }
+    }
+
+    /// Brings the file up to date.
+    pub fn flush(&self) {
+        if let Err(error) = self.write_changes(now_ms()) {
+            // They live in memory; a journal on a disk in this state ends the process itself.
+            tracing::error!(%error, "cannot write retained messages");
+        }
+    }
+
+    fn write_changes(&self, now_ms: u64) -> Result<(), Failed> {
+        let changed: Vec<(String, Option<Bytes>)> = {
+            let mut memory = self.write();
+            let over: Vec<String> = memory
+                .messages
+                .iter()
+                .filter(|(_, message)| message.expired(now_ms))
+                .map(|(topic, _)| topic.clone())
+                .collect();
+            for topic in over {
+                if let Some(message) = memory.messages.remove(&topic) {
+                    memory.bytes -= message.size();
+                }
+                memory.changed.insert(topic);
+            }
+            let changed = std::mem::take(&mut memory.changed);
+            changed
+                .into_iter()
+                .map(|topic| {
+                    let sealed = memory.messages.get(&topic).map(Message::seal);
+                    (topic, sealed)
+                })
+                .collect()
+        };
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.disk.write(|transaction| {
+            let mut table = transaction.open_table(MESSAGES)?;
+            for (topic, sealed) in &changed {
+                match sealed {
+                    Some(sealed) => table.insert(topic.as_str(), &sealed[..])?,
+                    None => table.remove(topic.as_str())?,
+                };
+            }
+            Ok::<_, redb::Error>(())
+        })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Memory> {
+        self.memory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Memory> {
+        self.memory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Milliseconds since the epoch.
+pub fn now_ms() -> u64 {
+    (vigia_kit::clock::now().0 / 1000).max(0) as u64
+}

@@ -1,0 +1,672 @@
+//! MQTT 3.1.1 and 5.0 of one connection: bytes in, requests out; answers in, bytes out.
+//!
+//! Sans-I/O. `mqtt-protocol-core` knows the packets and the rules of the protocol; here the two
+//! versions become one vocabulary, so that nothing else of the gate asks which one is spoken.
+
+use bytes::{Bytes, BytesMut};
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, GenericEvent, TimerKind};
+use mqtt_protocol_core::mqtt::packet::prelude::*;
+use mqtt_protocol_core::mqtt::packet::{
+    self, MessageExpiryInterval, Packet, Properties, PropertiesParse, Property, Qos,
+    RetainHandling, SubEntry, SubscriptionIdentifier, VariableByteInteger, v3_1_1, v5_0,
+};
+use mqtt_protocol_core::mqtt::result_code::{
+    ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, PubackReasonCode,
+    SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
+};
+use mqtt_protocol_core::mqtt::{Connection, Version, role};
+use std::time::Duration;
+
+use super::message::Message;
+use crate::limits::{DELIVERY_WINDOW, MQTT_PACKET_BYTES, RECEIVE_MAXIMUM};
+
+/// What a client asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// The first packet.
+    Connect(Box<Connect>),
+    /// A message, and the packet id under which it is to be acknowledged.
+    Publish(Message, Option<u16>),
+    /// A message under this id was received.
+    Received(u16),
+    /// Subscriptions, with an identifier (MQTT 5.0).
+    Subscribe(u16, Vec<Wish>, Option<u32>),
+    /// Filters that are no longer wanted.
+    Unsubscribe(u16, Vec<String>),
+    /// PINGREQ.
+    Ping,
+    /// The end, in order.
+    Disconnect {
+        /// Whether the will is to be published all the same.
+        with_will: bool,
+        /// A new session expiry, in seconds.
+        expiry: Option<u32>,
+    },
+}
+
+/// CONNECT.
+#[derive(Debug)]
+pub struct Connect {
+    /// Empty if the server is to choose one.
+    pub client_id: String,
+    /// User name.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<zeroize::Zeroizing<Vec<u8>>>,
+    /// Whether a session that may be there is to be forgotten.
+    pub clean_start: bool,
+    /// How long the session is kept after the connection, in seconds; `u32::MAX` is for ever.
+    pub expiry: u32,
+    /// Published when the connection ends without DISCONNECT.
+    pub will: Option<Will>,
+    /// Messages the client takes before it acknowledges.
+    pub window: u16,
+}
+
+/// A will.
+#[derive(Debug, Clone)]
+pub struct Will {
+    /// The message, without a publisher.
+    pub message: Message,
+    /// Seconds between the end of the connection and the publication.
+    pub delay: u32,
+    /// Seconds after which the published message expires.
+    pub expiry: Option<u32>,
+}
+
+/// One subscription that is asked for.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The filter, as the client wrote it.
+    pub filter: String,
+    /// At most this quality of service.
+    pub qos: Qos,
+    /// Not what this connection publishes itself.
+    pub no_local: bool,
+    /// Deliver the retain flag as it was published.
+    pub retain_as_published: bool,
+    /// Which retained messages are sent.
+    pub retained: Retained,
+}
+
+/// MQTT 5.0, 3.8.3.1, Retain Handling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retained {
+    /// At every SUBSCRIBE.
+    Always,
+    /// If the subscription is new.
+    IfNew,
+    /// Never.
+    Never,
+}
+
+/// Why a request is refused. Each version has its own code for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum No {
+    /// User name and password do not fit, or may not be tried now.
+    BadCredentials,
+    /// The client id cannot be used.
+    BadClientId,
+    /// Not within this account's topics.
+    NotAuthorized,
+    /// More than the broker gives.
+    Quota,
+    /// The broker cannot do it now.
+    Unavailable,
+    /// A topic or filter that MQTT does not allow.
+    BadTopic,
+    /// `$share`.
+    Shared,
+}
+
+impl No {
+    /// Its name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadCredentials => "bad_credentials",
+            Self::BadClientId => "bad_client_id",
+            Self::NotAuthorized => "not_authorized",
+            Self::Quota => "quota",
+            Self::Unavailable => "unavailable",
+            Self::BadTopic => "bad_topic",
+            Self::Shared => "shared_subscription",
+        }
+    }
+}
+
+/// Why the server ends a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goodbye {
+    /// Another connection has taken the session.
+    TakenOver,
+    /// The server stops.
+    ShuttingDown,
+    /// Nothing came within 1.5 times the keep-alive.
+    KeepAlive,
+    /// The account is gone, or may no longer do what it did.
+    NotAuthorized,
+    /// QoS 2 is not offered.
+    Qos,
+}
+
+/// The bytes are not MQTT, or not what the state of the connection allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("protocol violation: {0:?}")]
+pub struct Violation(MqttError);
+
+/// Both directions of one connection.
+pub struct Wire {
+    connection: Connection<role::Server>,
+    /// Written, in order, to the client.
+    pub out: BytesMut,
+    /// Silence after which the connection is over, by the client's keep-alive.
+    pub patience: Option<Duration>,
+}
+
+impl Wire {
+    /// Before the first byte.
+    pub fn new() -> Self {
+        let options = ConnectionOptions::new()
+            .maximum_packet_size_recv(MQTT_PACKET_BYTES)
+            .receive_maximum(RECEIVE_MAXIMUM);
+        Self {
+            connection: Connection::with_options(Version::Undetermined, options),
+            out: BytesMut::new(),
+            patience: None,
+        }
+    }
+
+    /// Whether MQTT 5.0 is spoken.
+    pub fn is_v5(&self) -> bool {
+        self.connection.get_protocol_version() == Version::V5_0
+    }
+
+    /// The version, for people.
+    pub fn version(&self) -> &'static str {
+        if self.is_v5() { "5.0" } else { "3.1.1" }
+    }
+
+    /// Takes bytes; returns how many it took and what they ask for. All were taken when it asks
+    /// for nothing.
+    ///
+    /// # Errors
+    /// [`Violation`]; an answer to it, where the protocol has one, is in `out`.
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        now_ms: u64,
+    ) -> Result<(usize, Option<Request>), Violation> {
+        let mut cursor = Cursor::new(bytes);
+        while (cursor.position() as usize) < bytes.len() {
+            let events = self.connection.recv(&mut cursor);
+            if let Some(packet) = self.act(events)? {
+                let taken = cursor.position() as usize;
+                return Ok((taken, Some(self.understand(packet, now_ms)?)));
+            }
+        }
+        Ok((bytes.len(), None))
+    }
+
+    /// Does what the protocol's state machine wants done; returns a received packet.
+    fn act(&mut self, events: Vec<GenericEvent<u16>>) -> Result<Option<Packet>, Violation> {
+        let mut received = None;
+        let mut violation = None;
+        for event in events {
+            match event {
+                GenericEvent::NotifyPacketReceived(packet) => received = Some(packet),
+                GenericEvent::RequestSendPacket { packet, .. } => self.write(&packet),
+                GenericEvent::RequestTimerReset { kind: TimerKind::PingreqRecv, duration_ms } => {
+                    self.patience = Some(Duration::from_millis(duration_ms));
+                }
+                GenericEvent::NotifyError(error) => violation = Some(Violation(error)),
+                _ => {}
+            }
+        }
+        violation.map_or(Ok(received), Err)
+    }
+
+    fn write(&mut self, packet: &Packet) {
+        for slice in packet.to_buffers() {
+            self.out.extend_from_slice(&slice);
+        }
+    }
+
+    /// Sends what this side decided to send. An error means that the client does not take it.
+    fn send(&mut self, packet: Packet) -> Result<(), Violation> {
+        let events = self.connection.send(packet);
+        self.act(events).map(|_| ())
+    }
+
+    fn understand(&mut self, packet: Packet, now_ms: u64) -> Result<Request, Violation> {
+        Ok(match packet {
+            Packet::V3_1_1Connect(connect) => Request::Connect(Box::new(Connect {
+                client_id: connect.client_id().to_owned(),
+                user: connect.user_name().map(str::to_owned),
+                password: connect.password().map(|secret| secret.to_vec().into()),
+                clean_start: connect.clean_session(),
+                expiry: if connect.clean_session() { 0 } else { u32::MAX },
+                will: connect.will_topic().map(|topic| Will {
+                    message: Message {
+                        topic: Bytes::copy_from_slice(topic.as_bytes()),
+                        qos: at_most_one(connect.will_qos()),
+                        retain: connect.will_retain(),
+                        publisher: 0,
+                        expires_ms: None,
+                        properties: Bytes::new(),
+                        payload: Bytes::copy_from_slice(connect.will_payload().unwrap_or_default()),
+                    },
+                    delay: 0,
+                    expiry: None,
+                }),
+                window: DELIVERY_WINDOW,
+            })),
+            Packet::V5_0Connect(connect) => Request::Connect(Box::new(v5_connect(&connect))),
+            Packet::V3_1_1Publish(publish) => {
+                if publish.qos() == Qos::ExactlyOnce {
+                    return Err(Violation(MqttError::QosNotSupported));
+                }
+                let message = Message {
+                    topic: Bytes::copy_from_slice(publish.topic_name().as_bytes()),
+                    qos: publish.qos(),
+                    retain: publish.retain(),
+                    publisher: 0,
+                    expires_ms: None,
+                    properties: Bytes::new(),
+                    payload: Bytes::copy_from_slice(publish.payload().as_slice()),
+                };
+                Request::Publish(message, publish.packet_id())
+            }
+            Packet::V5_0Publish(publish) => {
+                if publish.qos() == Qos::ExactlyOnce {
+                    self.goodbye(Goodbye::Qos);
+                    return Err(Violation(MqttError::QosNotSupported));
+                }
+                let (properties, expiry) = passed_on(publish.props());
+                let message = Message {
+                    topic: Bytes::copy_from_slice(publish.topic_name().as_bytes()),
+                    qos: publish.qos(),
+                    retain: publish.retain(),
+                    publisher: 0,
+                    expires_ms: expiry.map(|seconds| now_ms + u64::from(seconds) * 1000),
+                    properties,
+                    payload: Bytes::copy_from_slice(publish.payload().as_slice()),
+                };
+                Request::Publish(message, publish.packet_id())
+            }
+            Packet::V3_1_1Puback(ack) => Request::Received(ack.packet_id()),
+            Packet::V5_0Puback(ack) => Request::Received(ack.packet_id()),
+            Packet::V3_1_1Subscribe(subscribe) => {
+                let wishes = subscribe.entries().iter().map(wish).collect();
+                Request::Subscribe(subscribe.packet_id(), wishes, None)
+            }
+            Packet::V5_0Subscribe(subscribe) => {
+                let wishes = subscribe.entries().iter().map(wish).collect();
+                let identifier = subscribe.props().iter().find_map(|property| match property {
+                    Property::SubscriptionIdentifier(identifier) => Some(identifier.val()),
+                    _ => None,
+                });
+                Request::Subscribe(subscribe.packet_id(), wishes, identifier)
+            }
+            Packet::V3_1_1Unsubscribe(unsubscribe) => {
+                let filters = unsubscribe.entries().iter().map(|filter| filter.as_str().to_owned());
+                Request::Unsubscribe(unsubscribe.packet_id(), filters.collect())
+            }
+            Packet::V5_0Unsubscribe(unsubscribe) => {
+                let filters = unsubscribe.entries().iter().map(|filter| filter.as_str().to_owned());
+                Request::Unsubscribe(unsubscribe.packet_id(), filters.collect())
+            }
+            Packet::V3_1_1Pingreq(_) | Packet::V5_0Pingreq(_) => Request::Ping,
+            Packet::V3_1_1Disconnect(_) => Request::Disconnect { with_will: false, expiry: None },
+            Packet::V5_0Disconnect(disconnect) => {
+                let expiry =
+                    disconnect.props().iter().flatten().find_map(|property| match property {
+                        Property::SessionExpiryInterval(expiry) => Some(expiry.val()),
+                        _ => None,
+                    });
+                let code = disconnect.reason_code();
+                let with_will =
+                    code.is_some_and(|code| code != DisconnectReasonCode::NormalDisconnection);
+                Request::Disconnect { with_will, expiry }
+            }
+            // QoS 2 and extended authentication are not offered.
+            _ => return Err(Violation(MqttError::ProtocolError)),
+        })
+    }
+
+    /// CONNACK: welcome.
+    ///
+    /// # Errors
+    /// If it is larger than the client takes.
+    pub fn accept(&mut self, welcome: &Welcome<'_>) -> Result<(), Violation> {
+        let packet = if self.is_v5() {
+            let mut properties: Properties = vec![
+                packet::MaximumQos::new(1).expect("0 and 1 are allowed").into(),
+                packet::SharedSubscriptionAvailable::new(0).expect("0 and 1 are allowed").into(),
+                packet::SessionExpiryInterval::new(welcome.expiry).expect("all are allowed").into(),
+            ];
+            if let Some(id) = welcome.assigned_id {
+                properties
+                    .push(packet::AssignedClientIdentifier::new(id).expect("short ASCII").into());
+            }
+            let connack = v5_0::Connack::builder()
+                .session_present(welcome.session_present)
+                .reason_code(ConnectReasonCode::Success)
+                .props(properties)
+                .build();
+            Packet::V5_0Connack(connack.map_err(Violation)?)
+        } else {
+            let connack = v3_1_1::Connack::builder()
+                .session_present(welcome.session_present)
+                .return_code(ConnectReturnCode::Accepted)
+                .build();
+            Packet::V3_1_1Connack(connack.map_err(Violation)?)
+        };
+        self.send(packet)
+    }
+
+    /// CONNACK: no.
+    pub fn refuse(&mut self, no: No) {
+        let packet = if self.is_v5() {
+            let code = match no {
+                No::BadCredentials => ConnectReasonCode::BadUserNameOrPassword,
+                No::BadClientId => ConnectReasonCode::ClientIdentifierNotValid,
+                No::NotAuthorized | No::Shared => ConnectReasonCode::NotAuthorized,
+                No::Quota => ConnectReasonCode::QuotaExceeded,
+                No::Unavailable => ConnectReasonCode::ServerUnavailable,
+                No::BadTopic => ConnectReasonCode::TopicNameInvalid,
+            };
+            let connack = v5_0::Connack::builder().session_present(false).reason_code(code).build();
+            connack.map(Packet::V5_0Connack)
+        } else {
+            let code = match no {
+                No::BadCredentials => ConnectReturnCode::BadUserNameOrPassword,
+                No::BadClientId => ConnectReturnCode::IdentifierRejected,
+                No::NotAuthorized | No::Shared | No::BadTopic => ConnectReturnCode::NotAuthorized,
+                No::Quota | No::Unavailable => ConnectReturnCode::ServerUnavailable,
+            };
+            let connack =
+                v3_1_1::Connack::builder().session_present(false).return_code(code).build();
+            connack.map(Packet::V3_1_1Connack)
+        };
+        if let Ok(packet) = packet {
+            let _ = self.send(packet);
+        }
+    }
+
+    /// PUBACK. MQTT 3.1.1 cannot say no: there the answer is yes, and nothing else happens.
+    ///
+    /// # Errors
+    /// As [`Wire::accept`].
+    pub fn acknowledge(&mut self, id: u16, answer: Result<(), No>) -> Result<(), Violation> {
+        let packet = if self.is_v5() {
+            let mut builder = v5_0::Puback::builder().packet_id(id);
+            if let Err(no) = answer {
+                builder = builder.reason_code(match no {
+                    No::BadTopic => PubackReasonCode::TopicNameInvalid,
+                    No::Quota => PubackReasonCode::QuotaExceeded,
+                    No::NotAuthorized => PubackReasonCode::NotAuthorized,
+                    _ => PubackReasonCode::UnspecifiedError,
+                });
+            }
+            builder.build().map(Packet::V5_0Puback)
+        } else {
+            v3_1_1::Puback::builder().packet_id(id).build().map(Packet::V3_1_1Puback)
+        };
+        self.send(packet.map_err(Violation)?)
+    }
+
+    /// SUBACK.
+    ///
+    /// # Errors
+    /// As [`Wire::accept`].
+    pub fn subscribed(&mut self, id: u16, answers: &[Result<Qos, No>]) -> Result<(), Violation> {
+        let packet = if self.is_v5() {
+            let code = |answer: &Result<Qos, No>| match answer {
+                Ok(Qos::AtMostOnce) => SubackReasonCode::GrantedQos0,
+                Ok(_) => SubackReasonCode::GrantedQos1,
+                Err(No::Shared) => SubackReasonCode::SharedSubscriptionsNotSupported,
+                Err(No::BadTopic) => SubackReasonCode::TopicFilterInvalid,
+                Err(No::Quota) => SubackReasonCode::QuotaExceeded,
+                Err(No::NotAuthorized) => SubackReasonCode::NotAuthorized,
+                Err(_) => SubackReasonCode::UnspecifiedError,
+            };
+            let codes = answers.iter().map(code).collect();
+            v5_0::Suback::builder()
+                .packet_id(id)
+                .reason_codes(codes)
+                .build()
+                .map(Packet::V5_0Suback)
+        } else {
+            let code = |answer: &Result<Qos, No>| match answer {
+                Ok(Qos::AtMostOnce) => SubackReturnCode::SuccessMaximumQos0,
+                Ok(_) => SubackReturnCode::SuccessMaximumQos1,
+                Err(_) => SubackReturnCode::Failure,
+            };
+            let codes = answers.iter().map(code).collect();
+            let suback = v3_1_1::Suback::builder().packet_id(id).return_codes(codes).build();
+            suback.map(Packet::V3_1_1Suback)
+        };
+        self.send(packet.map_err(Violation)?)
+    }
+
+    /// UNSUBACK; for each filter, whether there was such a subscription.
+    ///
+    /// # Errors
+    /// As [`Wire::accept`].
+    pub fn unsubscribed(&mut self, id: u16, existed: &[bool]) -> Result<(), Violation> {
+        let packet = if self.is_v5() {
+            let code = |existed: &bool| match existed {
+                true => UnsubackReasonCode::Success,
+                false => UnsubackReasonCode::NoSubscriptionExisted,
+            };
+            let codes = existed.iter().map(code).collect();
+            let unsuback = v5_0::Unsuback::builder().packet_id(id).reason_codes(codes).build();
+            unsuback.map(Packet::V5_0Unsuback)
+        } else {
+            v3_1_1::Unsuback::builder().packet_id(id).build().map(Packet::V3_1_1Unsuback)
+        };
+        self.send(packet.map_err(Violation)?)
+    }
+
+    /// PINGRESP.
+    ///
+    /// # Errors
+    /// As [`Wire::accept`].
+    pub fn pong(&mut self) -> Result<(), Violation> {
+        let packet = if self.is_v5() {
+            v5_0::Pingresp::builder().build().map(Packet::V5_0Pingresp)
+        } else {
+            v3_1_1::Pingresp::builder().build().map(Packet::V3_1_1Pingresp)
+        };
+        self.send(packet.map_err(Violation)?)
+    }
+
+    /// DISCONNECT, where the version has one.
+    pub fn goodbye(&mut self, why: Goodbye) {
+        if self.is_v5() {
+            let code = match why {
+                Goodbye::TakenOver => DisconnectReasonCode::SessionTakenOver,
+                Goodbye::ShuttingDown => DisconnectReasonCode::ServerShuttingDown,
+                Goodbye::KeepAlive => DisconnectReasonCode::KeepAliveTimeout,
+                Goodbye::NotAuthorized => DisconnectReasonCode::NotAuthorized,
+                Goodbye::Qos => DisconnectReasonCode::QosNotSupported,
+            };
+            if let Ok(disconnect) = v5_0::Disconnect::builder().reason_code(code).build() {
+                let _ = self.send(Packet::V5_0Disconnect(disconnect));
+            }
+        }
+    }
+
+    /// A packet id that is free; for [`Wire::deliver`].
+    pub fn free_id(&mut self) -> Option<u16> {
+        self.connection.acquire_packet_id().ok()
+    }
+
+    /// Takes an id that an earlier connection of the session gave out.
+    pub fn take_id(&mut self, id: u16) {
+        let _ = self.connection.register_packet_id(id);
+    }
+
+    /// PUBLISH to the client. `id` is for QoS 1. A message the client has no room for (its maximum
+    /// packet size) is dropped, as MQTT wants it (5.0, 3.1.2.11.4); then the answer is `false`.
+    pub fn deliver(&mut self, delivery: &Delivery<'_>) -> bool {
+        let Delivery { message, id, again, retain, identifiers, now_ms } = delivery;
+        let qos = if id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
+        let packet = if self.is_v5() {
+            let mut properties = Properties::new();
+            if !message.properties.is_empty() {
+                let length = VariableByteInteger::from_u32(message.properties.len() as u32);
+                let mut whole =
+                    length.map(|length| length.to_continuous_buffer()).unwrap_or_default();
+                whole.extend_from_slice(&message.properties);
+                properties = Properties::parse(&whole).map(|parsed| parsed.0).unwrap_or_default();
+            }
+            if let Some(end) = message.expires_ms {
+                let seconds = end.saturating_sub(*now_ms).div_ceil(1000) as u32;
+                properties.extend(MessageExpiryInterval::new(seconds).map(Property::from));
+            }
+            for identifier in *identifiers {
+                properties.extend(SubscriptionIdentifier::new(*identifier).map(Property::from));
+            }
+            let builder = v5_0::Publish::builder().topic_name(message.topic());
+            builder
+                .map(|builder| {
+                    let builder = builder.qos(qos).retain(*retain).dup(*again).props(properties);
+                    let builder = match id {
+                        Some(id) => builder.packet_id(*id),
+                        None => builder,
+                    };
+                    builder.payload(&message.payload[..])
+                })
+                .and_then(|builder| builder.build())
+                .map(Packet::V5_0Publish)
+        } else {
+            let builder = v3_1_1::Publish::builder().topic_name(message.topic());
+            builder
+                .map(|builder| {
+                    let builder = builder.qos(qos).retain(*retain).dup(*again);
+                    let builder = match id {
+                        Some(id) => builder.packet_id(*id),
+                        None => builder,
+                    };
+                    builder.payload(&message.payload[..])
+                })
+                .and_then(|builder| builder.build())
+                .map(Packet::V3_1_1Publish)
+        };
+        let sent = packet.map_err(Violation).and_then(|packet| self.send(packet)).is_ok();
+        if let (false, Some(id)) = (sent, id) {
+            self.connection.release_packet_id(*id);
+        }
+        sent
+    }
+}
+
+/// What a CONNACK says.
+pub struct Welcome<'a> {
+    /// Whether there is a session from before.
+    pub session_present: bool,
+    /// Seconds the session is kept.
+    pub expiry: u32,
+    /// The client id, if the server chose it.
+    pub assigned_id: Option<&'a str>,
+}
+
+/// A message for a client.
+pub struct Delivery<'a> {
+    /// The message.
+    pub message: &'a Message,
+    /// The packet id, for QoS 1.
+    pub id: Option<u16>,
+    /// Whether it was sent before.
+    pub again: bool,
+    /// The retain flag.
+    pub retain: bool,
+    /// Identifiers of the subscriptions it comes from.
+    pub identifiers: &'a [u32],
+    /// Now.
+    pub now_ms: u64,
+}
+
+fn at_most_one(qos: Qos) -> Qos {
+    if qos == Qos::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce }
+}
+
+fn wish(entry: &SubEntry) -> Wish {
+    let options = entry.sub_opts();
+    Wish {
+        filter: entry.topic_filter().to_owned(),
+        qos: at_most_one(options.qos()),
+        no_local: options.nl(),
+        retain_as_published: options.rap(),
+        retained: match options.rh() {
+            RetainHandling::SendRetained => Retained::Always,
+            RetainHandling::SendRetainedIfNotExists => Retained::IfNew,
+            RetainHandling::DoNotSendRetained => Retained::Never,
+        },
+    }
+}
+
+fn v5_connect(connect: &v5_0::Connect) -> Connect {
+    let mut expiry = 0;
+    let mut window = DELIVERY_WINDOW;
+    for property in connect.props() {
+        match property {
+            Property::SessionExpiryInterval(value) => expiry = value.val(),
+            Property::ReceiveMaximum(value) => window = window.min(value.val()),
+            _ => {}
+        }
+    }
+    let will = connect.will_topic().map(|topic| {
+        let (properties, expiry) = passed_on(connect.will_props());
+        let delay = connect.will_props().iter().find_map(|property| match property {
+            Property::WillDelayInterval(delay) => Some(delay.val()),
+            _ => None,
+        });
+        Will {
+            message: Message {
+                topic: Bytes::copy_from_slice(topic.as_bytes()),
+                qos: at_most_one(connect.will_qos()),
+                retain: connect.will_retain(),
+                publisher: 0,
+                expires_ms: None,
+                properties,
+                payload: Bytes::copy_from_slice(connect.will_payload().unwrap_or_default()),
+            },
+            delay: delay.unwrap_or(0),
+            expiry,
+        }
+    });
+    Connect {
+        client_id: connect.client_id().to_owned(),
+        user: connect.user_name().map(str::to_owned),
+        password: connect.password().map(|secret| secret.to_vec().into()),
+        clean_start: connect.clean_start(),
+        expiry,
+        will,
+        window,
+    }
+}
+
+/// The properties of a message that its receivers get, and its expiry in seconds.
+fn passed_on(properties: &Properties) -> (Bytes, Option<u32>) {
+    let mut kept = BytesMut::new();
+    let mut expiry = None;
+    for property in properties {
+        match property {
+            Property::MessageExpiryInterval(seconds) => expiry = Some(seconds.val()),
+            Property::PayloadFormatIndicator(_)
+            | Property::ContentType(_)
+            | Property::ResponseTopic(_)
+            | Property::CorrelationData(_)
+            | Property::UserProperty(_) => {
+                for slice in property.to_buffers() {
+                    kept.extend_from_slice(&slice);
+                }
+            }
+            _ => {}
+        }
+    }
+    (kept.freeze(), expiry)
+}
