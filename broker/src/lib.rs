@@ -50,6 +50,10 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         entrances.push(Entrance { listener: mqtt_listener(address).await?, tls });
         addresses.push(("mqtt-tls", address));
     }
+    let metrics = TcpListener::bind(config.metrics)
+        .await
+        .with_context(|| format!("cannot listen for Prometheus on {}", config.metrics))?;
+    addresses.push(("metrics", config.metrics));
     let identity = Identity::open(&site.users_path())?;
     let gate = Arc::new(gate::Shared::open(identity, &directory)?);
 
@@ -96,7 +100,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut end = shutdown.clone();
     let served = tokio::select! {
         () = end.ended() => Ok(()),
-        () = gate::serve(Arc::clone(&gate), entrances, shutdown.clone()) => Ok(()),
+        () = gate::serve(Arc::clone(&gate), entrances, metrics, shutdown.clone()) => Ok(()),
         () = watchdog::watch(login, node, shutdown.clone()) => Ok(()),
         () = publisher::run(publisher, shutdown.clone()) => Ok(()),
         () = ingress::serve(listener, site, journal, online, shutdown.clone()) => Ok(()),

@@ -9,7 +9,9 @@ use vigia_protocol::topic::{NodeName, watchdog};
 use crate::limits::{WATCHDOG_EVERY, WATCHDOG_MISSES};
 
 /// Watches until the end, or ends the process.
-pub async fn watch(login: BusLogin, node: NodeName, mut shutdown: Shutdown) {
+pub async fn watch(mut login: BusLogin, node: NodeName, mut shutdown: Shutdown) {
+    // It looks after the broker; the publisher is who says that the broker is there.
+    login.status = None;
     let mut misses = 0;
     let mut line = None;
     loop {

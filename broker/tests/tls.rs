@@ -270,8 +270,13 @@ async fn roles_publish_and_consume_through_tls() {
         }
     });
 
-    let login =
-        BusLogin { address, user: "verify".to_owned(), password, tls: Some(site.files("verify")) };
+    let login = BusLogin {
+        address,
+        user: "verify".to_owned(),
+        password,
+        tls: Some(site.files("verify")),
+        status: None,
+    };
     let exchange = async {
         let filter = ["vigia/v1/test".to_owned()];
         // rumqttd binds in a task of its own.

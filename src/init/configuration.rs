@@ -23,6 +23,7 @@ pub fn text(node: &NodeName, ports: Option<Ports>, tls: bool) -> String {
     };
     let sensors = listen("sensors", broker.sensors, ports.map(|ports| ports.sensors));
     let mqtt = listen("mqtt", broker.mqtt, ports.map(|ports| ports.mqtt));
+    let metrics = listen("metrics", broker.metrics, ports.map(|ports| ports.metrics));
     let api = listen("api", store.api, ports.map(|ports| ports.api));
     let plain = SocketAddr::new(broker.mqtt.ip(), ports.map_or(broker.mqtt.port(), |p| p.mqtt));
     let encrypted = SocketAddr::new(plain.ip(), ports.map_or(MQTT_TLS_PORT, |p| p.mqtt_tls));
@@ -43,9 +44,11 @@ node = "{node}"
 [broker]
 # Where sensors connect (what they send is sealed). 127.0.0.1 is this machine only.
 {sensors}
-# Where MQTT clients connect without TLS: local tools. An address that other machines reach is refused
-# unless insecure = true.
+# Where MQTT clients connect without TLS: local tools.
 {mqtt}
+# Where Prometheus reads the broker's numbers: http://ADDRESS/metrics.
+{metrics}
+# Whether both may be open to other machines.
 #insecure = {insecure}
 # Where MQTT clients connect by TLS; 'vigia init --tls' makes the certificates.
 {mqtt_tls}
@@ -120,7 +123,8 @@ mod tests {
 
     use super::*;
 
-    const PORTS: Ports = Ports { sensors: 20_001, mqtt: 20_002, mqtt_tls: 20_004, api: 20_003 };
+    const PORTS: Ports =
+        Ports { sensors: 20_001, mqtt: 20_002, mqtt_tls: 20_004, metrics: 20_005, api: 20_003 };
 
     fn parse(text: &str) -> Config {
         Config::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"))

@@ -19,6 +19,8 @@ pub struct Ports {
     pub mqtt: u16,
     /// MQTT clients by TLS.
     pub mqtt_tls: u16,
+    /// The broker's metrics.
+    pub metrics: u16,
     /// The API.
     pub api: u16,
 }
@@ -38,12 +40,13 @@ pub fn free() -> io::Result<Ports> {
             Ok(listener) => held.push(listener),
             Err(error) => last_error = error,
         }
-        if let [sensors, mqtt, mqtt_tls, api] = held.as_slice() {
+        if let [sensors, mqtt, mqtt_tls, metrics, api] = held.as_slice() {
             let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
             return Ok(Ports {
                 sensors: port(sensors)?,
                 mqtt: port(mqtt)?,
                 mqtt_tls: port(mqtt_tls)?,
+                metrics: port(metrics)?,
                 api: port(api)?,
             });
         }
@@ -59,8 +62,8 @@ mod tests {
 
     #[test]
     fn ports_are_different_and_within_the_range() {
-        let Ports { sensors, mqtt, mqtt_tls, api } = free().unwrap();
-        let ports = [sensors, mqtt, mqtt_tls, api];
+        let Ports { sensors, mqtt, mqtt_tls, metrics, api } = free().unwrap();
+        let ports = [sensors, mqtt, mqtt_tls, metrics, api];
         assert!(ports.iter().all(|port| RANGE.contains(port)));
         assert_eq!(BTreeSet::from(ports).len(), ports.len());
     }

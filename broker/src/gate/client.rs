@@ -71,7 +71,6 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     known();
-    shared.counters.connected.up();
     shared.counters.connections.up();
     let mut client = Client {
         generation: shared.identity.generation(),
@@ -86,7 +85,6 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         shutdown,
     };
     client.live(*connect, rest, &arrival).await;
-    client.shared.counters.connected.down();
 }
 
 /// Reads until CONNECT is whole. What came behind it is returned too.
@@ -203,7 +201,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             before => before,
         };
         let session_present = before.is_some();
-        let mut session = before.unwrap_or_else(|| Session::new(arrival.number));
+        let mut session = before
+            .unwrap_or_else(|| Session::new(arrival.number, self.shared.counters.users.of(&key.0)));
         session.expiry = connect.expiry;
         session.will = connect.will;
         tracing::debug!(
@@ -219,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Ok(()) => {
                 // The account may have changed since the session was left.
                 session.judge_again(&self.account, &self.shared);
-                session.send_again(&mut self.wire, &self.shared, now_ms());
+                session.send_again(&mut self.wire, now_ms());
                 self.converse(&mut session, rest, ordered).await
             }
         };
@@ -240,6 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             if session.hand_over(&mut self.wire, self.window, &self.shared, now_ms()).is_err() {
                 return End::Lost("the router is gone");
             }
+            self.shared.counters.bytes_sent.add(std::mem::take(&mut self.io.written));
             let now = Instant::now();
             self.blocked_since = match self.blocked_since {
                 _ if self.wire.out.is_empty() => None,
@@ -353,7 +353,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let sent = match request {
             Request::Connect(_) => return Err(End::Lost("connected twice")),
             Request::Publish(mut message, id) => {
-                shared.counters.publish_received.up();
+                session.counters.published.up();
                 message.publisher = session.serial;
                 let answer = judge(&message, &self.account, shared).and_then(|()| {
                     let kept = if message.retain { shared.retained.keep(&message) } else { Ok(()) };

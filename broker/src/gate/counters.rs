@@ -1,6 +1,8 @@
 //! What the gate counts, for `$SYS` and for `/metrics`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::wire::No;
 
@@ -33,20 +35,16 @@ impl Count {
 /// All counts of the gate.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Connections that are open now, authenticated.
-    pub connected: Count,
-    /// Connections that were opened.
+    /// Connections that logged in.
     pub connections: Count,
+    /// What each user did.
+    pub users: Users,
     /// Bytes read from clients.
     pub bytes_received: Count,
     /// Bytes written to clients.
     pub bytes_sent: Count,
     /// Packets read.
     pub packets_received: Count,
-    /// PUBLISH packets read.
-    pub publish_received: Count,
-    /// PUBLISH packets written.
-    pub publish_sent: Count,
     /// Messages that a subscriber was too slow for: gone from the router's log before it took them,
     /// or larger than it takes.
     pub publish_dropped: Count,
@@ -64,6 +62,33 @@ pub struct Counters {
     pub violations: Count,
     /// Connections closed because nothing could be written to them for too long.
     pub too_slow: Count,
+}
+
+/// What one user did.
+#[derive(Debug, Default)]
+pub struct UserCounters {
+    /// PUBLISH packets read.
+    pub published: Count,
+    /// PUBLISH packets written.
+    pub delivered: Count,
+}
+
+/// Counters by user: as many as there were accounts.
+#[derive(Debug, Default)]
+pub struct Users(Mutex<BTreeMap<String, Arc<UserCounters>>>);
+
+impl Users {
+    /// Those of one user.
+    pub fn of(&self, name: &str) -> Arc<UserCounters> {
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(users.entry(name.to_owned()).or_default())
+    }
+
+    /// All of them, by name.
+    pub fn all(&self) -> Vec<(String, Arc<UserCounters>)> {
+        let users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        users.iter().map(|(name, counters)| (name.clone(), Arc::clone(counters))).collect()
+    }
 }
 
 /// Refusals by reason.

@@ -16,6 +16,8 @@ pub struct Io<S> {
     /// Grows while it is filled at one go, so that an idle connection costs little.
     buffer: Vec<u8>,
     unflushed: bool,
+    /// Bytes written since it was last set to 0.
+    pub written: u64,
 }
 
 /// What a transfer did.
@@ -32,7 +34,7 @@ pub enum Moved {
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     /// Around a socket.
     pub fn new(stream: S) -> Self {
-        Self { stream, buffer: vec![0; MQTT_READ_BYTES_IDLE], unflushed: false }
+        Self { stream, buffer: vec![0; MQTT_READ_BYTES_IDLE], unflushed: false, written: 0 }
     }
 
     /// Writes from `out` and, if wanted, reads; returns after the first of both. Cancelling loses
@@ -49,6 +51,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
                     Poll::Ready(count) => {
                         out.advance(count);
                         written = true;
+                        self.written += count as u64;
                         self.unflushed = true;
                     }
                     Poll::Pending => break,

@@ -23,6 +23,7 @@ pub mod identity;
 mod io;
 mod lockout;
 mod message;
+mod metrics;
 mod retained;
 mod router;
 mod session;
@@ -93,16 +94,28 @@ impl Shared {
 }
 
 /// Serves MQTT clients until the end.
-pub async fn serve(shared: Arc<Shared>, entrances: Vec<Entrance>, shutdown: Shutdown) {
+pub async fn serve(
+    shared: Arc<Shared>,
+    entrances: Vec<Entrance>,
+    metrics: TcpListener,
+    shutdown: Shutdown,
+) {
     let house = House::new();
     for Entrance { listener, tls } in entrances {
         let (house, shared) = (house.clone(), Arc::clone(&shared));
         tokio::spawn(door::serve(listener, tls, house, shared, shutdown.clone()));
     }
-    tokio::join!(
+    let source = Arc::clone(&shared);
+    let metrics =
+        vigia_kit::metrics::serve(metrics, move || metrics::page(&source), shutdown.clone());
+    let (served, ..) = tokio::join!(
+        metrics,
         shared.identity.watch(shutdown.clone()),
         shared.sessions.sweep(&shared, shutdown.clone()),
         shared.system.tell(&shared, shutdown.clone()),
         shared.retained.keep_up(),
     );
+    if let Err(error) = served {
+        tracing::error!(%error, "metrics are not served");
+    }
 }

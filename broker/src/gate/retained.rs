@@ -12,6 +12,7 @@ use bytes::Bytes;
 use vigia_disk::redb::{self, ReadableTable, TableDefinition};
 use vigia_disk::{Disk, Failed, Opening, Unsynced};
 use vigia_protocol::filter::Filter;
+use vigia_protocol::topic::status_filter;
 
 use super::message::Message;
 use crate::limits::{
@@ -48,12 +49,16 @@ impl RetainedMessages {
         let disk = Disk::open(&directory.join("retained.redb"), opening)?;
         disk.write(|transaction| transaction.open_table(MESSAGES).map(|_| ()).map_err(Into::into))?;
         let mut memory = Memory::default();
+        let statuses = Filter::parse(&status_filter())?;
         let transaction = disk.begin_read()?;
         for row in transaction.open_table(MESSAGES)?.iter()? {
             let (topic, sealed) = row?;
             let name = Bytes::copy_from_slice(topic.value().as_bytes());
             let sealed = Bytes::copy_from_slice(sealed.value());
-            if let Some(message) = Message::open(name, &sealed) {
+            // Who is there now will say so again; who is gone cannot.
+            if statuses.matches(topic.value()) {
+                memory.changed.insert(topic.value().to_owned());
+            } else if let Some(message) = Message::open(name, &sealed) {
                 memory.bytes += message.size();
                 memory.messages.insert(topic.value().to_owned(), message);
             }

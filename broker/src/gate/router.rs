@@ -6,7 +6,7 @@
 //! at once, a link is never used by two clients and never resumed, and what it keeps for ever (a log
 //! for each filter, an entry for each topic) is counted and bounded.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -181,7 +181,17 @@ impl Router {
         };
         let (sender, receiver) = (self.link)(&name)?;
         let known = Arc::clone(&self.known);
-        Ok(Subscriber { name, sender, receiver, known, next: None, received: 0, settled: 0 })
+        Ok(Subscriber {
+            name,
+            sender,
+            receiver,
+            known,
+            next: None,
+            received: 0,
+            settled: 0,
+            cursors: HashMap::new(),
+            missed: 0,
+        })
     }
 }
 
@@ -196,6 +206,10 @@ pub struct Subscriber {
     /// Messages received and acknowledged, counted from the beginning.
     received: u64,
     settled: u64,
+    /// By subscription, where its log goes on.
+    cursors: HashMap<usize, u64>,
+    /// Messages that left the log before they were taken.
+    missed: u64,
 }
 
 impl Subscriber {
@@ -265,6 +279,10 @@ impl Subscriber {
                     let numbers =
                         forward.properties.map(|properties| properties.subscription_identifiers);
                     let number = numbers.and_then(|numbers| numbers.first().copied());
+                    if let (Some(number), Some((_, at))) = (number, forward.cursor) {
+                        let expected = self.cursors.insert(number, at + 1).unwrap_or(at);
+                        self.missed += at.saturating_sub(expected);
+                    }
                     let topic = forward.publish.topic.slice(PREFIX.len()..);
                     let message = Message::open(topic, &forward.publish.payload);
                     if let (Some(number), Some(message)) = (number, message) {
@@ -276,6 +294,11 @@ impl Subscriber {
                 _ => {}
             }
         }
+    }
+
+    /// How many messages left the router's log before they were taken, since it was last asked.
+    pub fn missed(&mut self) -> u64 {
+        std::mem::take(&mut self.missed)
     }
 
     /// Acknowledges all that was taken, in order.

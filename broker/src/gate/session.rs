@@ -2,12 +2,14 @@
 //! connection if the client wants it, as long as the broker lives.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use mqtt_protocol_core::mqtt::packet::Qos;
 use vigia_protocol::filter::Filter;
 
 use super::Shared;
 use super::account::Account;
+use super::counters::UserCounters;
 use super::message::Message;
 use super::router::{Refusal, Subscriber};
 use super::wire::{Delivery, No, Retained, Will, Wire, Wish};
@@ -21,6 +23,8 @@ pub struct Session {
     pub expiry: u32,
     /// Published if the connection ends without a farewell.
     pub will: Option<Will>,
+    /// What its user did.
+    pub counters: Arc<UserCounters>,
     subscriptions: BTreeMap<String, Subscription>,
     router: Option<Subscriber>,
     /// The filters it has at the router, each with its number there. Several subscriptions may
@@ -58,9 +62,10 @@ struct InFlight {
 
 impl Session {
     /// A new one.
-    pub fn new(serial: u64) -> Self {
+    pub fn new(serial: u64, counters: Arc<UserCounters>) -> Self {
         Self {
             serial,
+            counters,
             expiry: 0,
             will: None,
             subscriptions: BTreeMap::new(),
@@ -219,7 +224,10 @@ impl Session {
             }
         }
         match &mut self.router {
-            Some(router) => router.settle(),
+            Some(router) => {
+                shared.counters.publish_dropped.add(router.missed());
+                router.settle()
+            }
             None => Ok(()),
         }
     }
@@ -296,7 +304,7 @@ impl Session {
             shared.counters.publish_dropped.up();
             return;
         }
-        shared.counters.publish_sent.up();
+        self.counters.delivered.up();
         if let Some(id) = id {
             self.in_flight_bytes += message.size();
             self.in_flight.push_back(InFlight { id, message, retain, identifiers });
@@ -304,7 +312,7 @@ impl Session {
     }
 
     /// Sends again what an earlier connection did not acknowledge, in order (MQTT 5.0, 4.4).
-    pub fn send_again(&mut self, wire: &mut Wire, shared: &Shared, now_ms: u64) {
+    pub fn send_again(&mut self, wire: &mut Wire, now_ms: u64) {
         for sent in &self.in_flight {
             wire.take_id(sent.id);
             let delivery = Delivery {
@@ -316,7 +324,7 @@ impl Session {
                 now_ms,
             };
             if wire.deliver(&delivery) {
-                shared.counters.publish_sent.up();
+                self.counters.delivered.up();
             }
         }
     }
@@ -348,7 +356,7 @@ impl Session {
                         now_ms,
                     };
                     if wire.deliver(&delivery) {
-                        shared.counters.publish_sent.up();
+                        self.counters.delivered.up();
                     }
                 }
             }

@@ -55,7 +55,10 @@ fn numbers(shared: &Shared) -> Vec<Message> {
     let counters = &shared.counters;
     let (online, offline) = shared.sessions.count();
     let (retained, retained_bytes) = shared.retained.size();
-    let mut all = vec![
+    let users = counters.users.all();
+    let published: u64 = users.iter().map(|(_, user)| user.published.get()).sum();
+    let delivered: u64 = users.iter().map(|(_, user)| user.delivered.get()).sum();
+    let all = [
         ("version", format!("vigia {}", env!("CARGO_PKG_VERSION"))),
         ("uptime", format!("{} seconds", shared.system.uptime().as_secs())),
         ("clients/connected", online.to_string()),
@@ -64,13 +67,13 @@ fn numbers(shared: &Shared) -> Vec<Message> {
         ("connections/total", counters.connections.get().to_string()),
         ("connections/refused", counters.connections_refused.get().to_string()),
         ("connections/violations", counters.violations.get().to_string()),
-        ("connections/too slow", counters.too_slow.get().to_string()),
+        ("connections/too_slow", counters.too_slow.get().to_string()),
         ("logins/refused", counters.logins_refused.get().to_string()),
         ("bytes/received", counters.bytes_received.get().to_string()),
         ("bytes/sent", counters.bytes_sent.get().to_string()),
         ("messages/received", counters.packets_received.get().to_string()),
-        ("publish/messages/received", counters.publish_received.get().to_string()),
-        ("publish/messages/sent", counters.publish_sent.get().to_string()),
+        ("publish/messages/received", published.to_string()),
+        ("publish/messages/sent", delivered.to_string()),
         ("publish/messages/dropped", counters.publish_dropped.get().to_string()),
         ("retained messages/count", retained.to_string()),
         ("retained messages/bytes", retained_bytes.to_string()),
@@ -79,7 +82,7 @@ fn numbers(shared: &Shared) -> Vec<Message> {
     let refused =
         [("publish", &counters.publish_refused), ("subscribe", &counters.subscribe_refused)];
     let mut messages: Vec<Message> =
-        all.drain(..).map(|(name, value)| message(name.to_owned(), value)).collect();
+        all.into_iter().map(|(name, value)| message(name.to_owned(), value)).collect();
     for (what, refusals) in refused {
         for (reason, count) in refusals.all() {
             messages.push(message(format!("refused/{what}/{reason}"), count.to_string()));

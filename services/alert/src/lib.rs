@@ -190,7 +190,7 @@ impl Events {
         for (number, event) in memory.to_publish(self.next) {
             let payload = serde_json::to_vec(&event).unwrap_or_default();
             let topic = topic::alarm(event.sensor, &event.rule);
-            let message = producer.publish(&topic, payload).await?;
+            let message = producer.publish_retained(&topic, payload).await?;
             self.waiting.push_back((message, number));
             self.next = number + 1;
         }

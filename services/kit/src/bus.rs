@@ -8,14 +8,16 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS,
-    SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, ConnectReturnCode, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet,
+    Publish, QoS, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use vigia_protocol::limits::MAX_PAYLOAD_BYTES;
+use vigia_protocol::topic;
 
+use crate::clock;
 use crate::config::ConfigError;
 use crate::limits::{
     BUS_REQUESTS, CONNECT_WITHIN, IN_FLIGHT_MESSAGES, KEEP_ALIVE, RECEIVED_MESSAGES,
@@ -34,6 +36,8 @@ pub struct BusLogin {
     pub password: Password,
     /// Its certificate, if it connects by TLS. Read at every connection, so that a renewed one is taken up.
     pub tls: Option<Files>,
+    /// Where it tells people whether it is there: retained, and by its will when it goes.
+    pub status: Option<String>,
 }
 
 /// The bus could not be reached, or was lost.
@@ -67,6 +71,7 @@ impl BusLogin {
             user: role.name().to_owned(),
             password: secrets.password.clone(),
             tls,
+            status: Some(topic::status(role.name(), &site.config.node)),
         })
     }
 
@@ -250,7 +255,21 @@ impl Producer {
     /// # Errors
     /// If that does not succeed within the time allowed.
     pub async fn connect(login: &BusLogin, purpose: &str) -> Result<Self, BusError> {
-        let (client, mut events, _) = connect(login, login.options(purpose, true)?).await?;
+        let mut options = login.options(purpose, true)?;
+        if let Some(status) = &login.status {
+            let offline = serde_json::json!({ "state": "offline" }).to_string();
+            options.set_last_will(LastWill::new(status, offline, QoS::AtLeastOnce, true));
+        }
+        let (client, mut events, _) = connect(login, options).await?;
+        if let Some(status) = &login.status {
+            let online = serde_json::json!({
+                "state": "online",
+                "since": clock::now().to_string(),
+                "version": env!("CARGO_PKG_VERSION"),
+                "pid": std::process::id(),
+            });
+            let _ = client.try_publish(status, QoS::AtMostOnce, true, online.to_string());
+        }
         let (settled_sender, settled) = watch::channel(0);
         let task = tokio::spawn(async move {
             let mut waiting: VecDeque<(u16, bool)> = VecDeque::new();
@@ -289,10 +308,29 @@ impl Producer {
     /// # Errors
     /// When the connection is gone.
     pub async fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<u64, BusError> {
-        self.client
-            .publish(topic, QoS::AtLeastOnce, false, payload)
-            .await
-            .map_err(|_| BusError::Gone)?;
+        self.hand_over(topic, false, payload).await
+    }
+
+    /// As [`Producer::publish`], and who subscribes later gets it too.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn publish_retained(
+        &mut self,
+        topic: &str,
+        payload: Vec<u8>,
+    ) -> Result<u64, BusError> {
+        self.hand_over(topic, true, payload).await
+    }
+
+    async fn hand_over(
+        &mut self,
+        topic: &str,
+        retain: bool,
+        payload: Vec<u8>,
+    ) -> Result<u64, BusError> {
+        let queued = self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await;
+        queued.map_err(|_| BusError::Gone)?;
         self.sent += 1;
         Ok(self.sent)
     }

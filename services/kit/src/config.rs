@@ -54,7 +54,10 @@ pub struct Broker {
     /// Where MQTT clients connect by TLS; nowhere if absent.
     #[serde(deserialize_with = "some_address")]
     pub mqtt_tls: Option<SocketAddr>,
-    /// Whether `mqtt` may be open to other machines.
+    /// Where Prometheus reads the broker's numbers, at `/metrics`.
+    #[serde(deserialize_with = "address")]
+    pub metrics: SocketAddr,
+    /// Whether `mqtt` and `metrics` may be open to other machines.
     pub insecure: bool,
     /// Bytes of journal rows, unstored and kept, in MiB.
     #[serde(deserialize_with = "mebibytes")]
@@ -72,6 +75,7 @@ impl Default for Broker {
             sensors: SocketAddr::from(([127, 0, 0, 1], 7700)),
             mqtt: SocketAddr::from(([127, 0, 0, 1], 1883)),
             mqtt_tls: None,
+            metrics: SocketAddr::from(([127, 0, 0, 1], 7701)),
             insecure: false,
             journal_mib: 1024,
             keep_hours: 24,
@@ -245,6 +249,7 @@ impl Config {
     fn check_listeners(&self) -> Result<(), ConfigError> {
         let plain = [
             ("broker", "mqtt", self.broker.mqtt, self.broker.insecure),
+            ("broker", "metrics", self.broker.metrics, self.broker.insecure),
             ("store", "api", self.store.api, self.store.insecure),
         ];
         for (section, key, address, insecure) in plain {

@@ -4,6 +4,7 @@ pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod limits;
+pub mod metrics;
 pub mod private;
 pub mod secret_hash;
 pub mod sensors;
