@@ -13,6 +13,7 @@ mod role;
 mod sensor;
 mod table;
 mod up;
+mod user;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,8 @@ enum Command {
     Init(init::Options),
     /// Add, list, revoke sensors, and rotate their keys
     Sensor(sensor::Options),
+    /// Add, list, remove MQTT users, and change their passwords
+    User(user::Options),
     /// Run every role of a site, and restart what dies
     Up(up::Options),
     /// Show what became of every accepted reading; exits 0 only if the books balance
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
     exit::code(match cli.command {
         Command::Init(options) => init::run(&options),
         Command::Sensor(options) => sensor::run(&options),
+        Command::User(options) => user::run(&options),
         Command::Up(options) => up::run(&options),
         Command::Ledger(options) => ledger::run(&options),
         Command::Broker(options) => role::run(Role::Broker, &options),
