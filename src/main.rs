@@ -14,6 +14,7 @@ mod role;
 mod sensor;
 mod table;
 mod up;
+mod user;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,8 @@ enum Command {
     Sensor(sensor::Options),
     /// List, renew and issue certificates for TLS
     Cert(cert::Options),
+    /// Add, list, remove MQTT users, and change their passwords
+    User(user::Options),
     /// Run every role of a site, and restart what dies
     Up(up::Options),
     /// Show what became of every accepted reading; exits 0 only if the books balance
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Init(options) => init::run(&options),
         Command::Sensor(options) => sensor::run(&options),
         Command::Cert(options) => cert::run(&options),
+        Command::User(options) => user::run(&options),
         Command::Up(options) => up::run(&options),
         Command::Ledger(options) => ledger::run(&options),
         Command::Broker(options) => role::run(Role::Broker, &options),

@@ -16,21 +16,26 @@ use crate::table;
 pub fn print(site: &Site, bound: &Bound, demo: Option<&Demo>, json: bool) -> io::Result<()> {
     let Bound { sensor, mqtt, api } = bound;
     let dir = site.dir().display();
-    let password = inspector_password(site);
-    let password = password.display();
     let mut text = format!(
         "Vigia is up.
 
   API         http://{api}/api/v1/sensors
   Swagger UI  http://{api}/docs
   ledger      vigia ledger --site {dir}
-  MQTT        {mqtt}, user {INSPECTOR}, password in {password}
-              mosquitto_sub -h {host} -p {port} -u {INSPECTOR} -P \"$(cat {password})\" -t 'vigia/v1/sensor/+' -q 1
   sensors     {sensor}
-",
-        host = mqtt.ip(),
-        port = mqtt.port(),
+  MQTT        {mqtt}
+"
     );
+    let password = inspector_password(site);
+    // Not there when the user was removed or has another password.
+    if password.exists() {
+        text.push_str(&format!(
+            "              mosquitto_sub -h {host} -p {port} -u {INSPECTOR} -P \"$(cat {password})\" -t 'vigia/v1/sensor/+' -q 1\n",
+            host = mqtt.ip(),
+            port = mqtt.port(),
+            password = password.display(),
+        ));
+    }
     if let Some(demo) = demo {
         let Demo { count, rate, .. } = demo;
         text.push_str(&format!(
