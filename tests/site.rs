@@ -118,7 +118,7 @@ fn a_role_whose_secrets_others_can_read_does_not_start() {
 
 #[test]
 fn a_wrong_value_is_refused_naming_key_value_and_what_is_allowed() {
-    let cases: [(&str, [&str; 3]); 9] = [
+    let cases: [(&str, [&str; 3]); 13] = [
         ("node = \"Halle 3\"", ["node", "Halle 3", "a-z, 0-9 and -"]),
         ("node = \"a\"\n[broker]\nkeep_hours = 99999", ["keep_hours", "99999", "0 to 8760"]),
         ("node = \"a\"\n[broker]\njournal_mib = 1", ["journal_mib", "1", "16 to"]),
@@ -131,6 +131,16 @@ fn a_wrong_value_is_refused_naming_key_value_and_what_is_allowed() {
             ["hysteresis", "-1", "not below 0"],
         ),
         ("[broker]", ["node", "missing", "field"]),
+        (
+            "node = \"a\"\n[broker]\nmqtt = \"0.0.0.0:1883\"",
+            ["broker.mqtt", "0.0.0.0:1883", "insecure = true in [broker]"],
+        ),
+        (
+            "node = \"a\"\n[store]\napi = \"[::]:8080\"",
+            ["store.api", "[::]:8080", "insecure = true in [store]"],
+        ),
+        ("node = \"a\"\n[mqtt]\ntls = true", ["mqtt.tls", "true", "broker.mqtt_tls"]),
+        ("node = \"a\"\n[broker]\nmqtt_tls = \"here\"", ["mqtt_tls", "here", "IP:PORT"]),
     ];
     let site = TestSite::new();
     for (text, parts) in cases {

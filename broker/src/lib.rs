@@ -37,6 +37,7 @@ use crate::journal::{Bounds, Opened, Terms};
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = site.lock("broker")?;
     let secrets = site.secrets(Role::Broker)?;
+    let login = BusLogin::of(&site, Role::Broker, &secrets)?;
     let config = &site.config.broker;
     let node = site.config.node.clone();
     let directory = site.data_dir(Role::Broker)?;
@@ -79,7 +80,6 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     let (journal, writer) = journal::spawn(opened, terms)?;
 
-    let login = BusLogin::of(&site, Role::Broker, &secrets)?;
     let online = Online::default();
     site.publish_addresses(&addresses)?;
     tracing::info!(sensors = %listener.local_addr()?, mqtt = %config.mqtt, "serving");

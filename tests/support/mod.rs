@@ -73,10 +73,15 @@ pub struct TestSite {
 
 impl TestSite {
     pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// Made with further options.
+    pub fn with(options: &[&str]) -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let dir = temporary.path().join("site");
         let site = Self { _temporary: temporary, dir };
-        vigia(&["init", site.arg(), "--ports", "auto"]).succeeded();
+        vigia(&[&["init", site.arg(), "--ports", "auto"], options].concat()).succeeded();
         site
     }
 

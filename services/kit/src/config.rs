@@ -347,3 +347,38 @@ fn within<'de, D: Deserializer<'de>>(
     }
     Err(serde::de::Error::custom(format!("{value} is out of bounds: {least} to {most} {unit}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(rest: &str) -> Result<Config, ConfigError> {
+        Config::parse(&format!("node = \"a\"\n{rest}"))
+    }
+
+    #[test]
+    fn plain_listeners_open_to_others_must_be_wanted() {
+        for (section, key) in [("broker", "mqtt"), ("store", "api")] {
+            for address in ["0.0.0.0:99", "192.0.2.7:99", "[::]:99", "[2001:db8::1]:99"] {
+                let text = format!("[{section}]\n{key} = \"{address}\"");
+                parse(&text).unwrap_err();
+                parse(&format!("{text}\ninsecure = true")).unwrap();
+            }
+            for address in ["127.0.0.1:99", "127.0.0.2:99", "[::1]:99"] {
+                parse(&format!("[{section}]\n{key} = \"{address}\"")).unwrap();
+            }
+        }
+        // Its listener for TLS is what the others are for.
+        parse("[broker]\nmqtt_tls = \"0.0.0.0:8883\"\nsensors = \"0.0.0.0:7700\"").unwrap();
+    }
+
+    #[test]
+    fn the_roles_find_the_listener_that_speaks_as_they_do() {
+        let bus = |text: &str| parse(text).unwrap().bus_address();
+        let listeners = "[broker]\nmqtt = \"127.0.0.1:9\"\nmqtt_tls = \"0.0.0.0:10\"";
+        assert_eq!(bus(listeners), "127.0.0.1:9");
+        assert_eq!(bus(&format!("{listeners}\n[mqtt]\ntls = true")), "127.0.0.1:10");
+        assert_eq!(bus("[broker]\nmqtt_tls = \"[::]:10\"\n[mqtt]\ntls = true"), "[::1]:10");
+        assert_eq!(bus("[mqtt]\ntls = true\naddress = \"broker:8883\""), "broker:8883");
+    }
+}

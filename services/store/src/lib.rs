@@ -47,6 +47,7 @@ use crate::store::Store;
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = site.lock(Role::Store.name())?;
     let secrets = site.secrets(Role::Store)?;
+    let login = BusLogin::of(&site, Role::Store, &secrets)?;
     let address = site.config.store.api;
     let listener = TcpListener::bind(address)
         .await
@@ -67,7 +68,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Arc::new(Health::default());
     let ingest = Ingest {
         store: store.clone(),
-        login: BusLogin::of(&site, Role::Store, &secrets)?,
+        login,
         keys: Arc::new(Keys {
             text: secrets.arrow(Arrow::Text).clone(),
             journal: secrets.arrow(Arrow::Journal).clone(),
