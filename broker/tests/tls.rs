@@ -19,12 +19,17 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use vigia_broker::bus;
+use vigia_broker::gate::identity::Identity;
 use vigia_broker::gate::tls::{Tls, peer_name};
+use vigia_broker::gate::{self, Entrance};
 use vigia_kit::bus::{BusLogin, Consumer, Producer};
 use vigia_kit::private::{write_private, write_public};
+use vigia_kit::secret_hash::SecretHash;
+use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Password, Site};
 use vigia_kit::tls::{Files, authority};
+use vigia_kit::users::{User, UserName, Users};
+use vigia_protocol::filter::Filter;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Far less than a peer that waits for more bytes would take.
@@ -243,32 +248,28 @@ async fn renewed_certificates_are_taken_up_and_broken_ones_are_not() {
     }
 }
 
-/// An address to which nothing is bound now.
-async fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    listener.local_addr().unwrap()
-}
-
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn roles_publish_and_consume_through_tls() {
     let site = Authority::new();
-    let plain = free_address().await;
     let password = Password("secret".to_owned());
-    let users = [("verify".to_owned(), password.clone())].into();
-    tokio::spawn(async move { bus::serve(plain, &users).await });
+    let test = vec![Filter::parse("vigia/v1/test").unwrap()];
+    let mut users = Users::default();
+    let user = User {
+        secret: Some(SecretHash::of_random(&password)),
+        publish: test.clone(),
+        subscribe: test,
+        messages_per_second: None,
+    };
+    users.insert(UserName::new("verify").unwrap(), user);
+    let path = site.dir.path().join("users.toml");
+    users.save(&path).unwrap();
+    let shared = gate::Shared::open(Identity::open(&path).unwrap(), site.dir.path()).unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let tls = Arc::new(site.tls());
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let tls = tls.clone();
-            tokio::spawn(async move {
-                let mut client = tls.accept(client).await.unwrap();
-                let mut inside = TcpStream::connect(plain).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut inside).await;
-            });
-        }
-    });
+    let entrances = vec![Entrance { listener, tls: Some(Arc::new(site.tls())) }];
+    let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (_switch, shutdown) = Shutdown::new();
+    tokio::spawn(gate::serve(Arc::new(shared), entrances, metrics, shutdown));
 
     let login = BusLogin {
         address,
@@ -279,13 +280,7 @@ async fn roles_publish_and_consume_through_tls() {
     };
     let exchange = async {
         let filter = ["vigia/v1/test".to_owned()];
-        // rumqttd binds in a task of its own.
-        let mut consumer = loop {
-            match Consumer::connect(&login, "in", &filter).await {
-                Ok(consumer) => break consumer,
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        };
+        let mut consumer = Consumer::connect(&login, "in", &filter).await.unwrap();
         let mut producer = Producer::connect(&login, "out").await.unwrap();
         let payload = vec![7; 100_000];
         producer.publish(&filter[0], payload.clone()).await.unwrap();

@@ -218,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Ok(()) => {
                 // The account may have changed since the session was left.
                 session.judge_again(&self.account, &self.shared);
-                session.send_again(&mut self.wire, now_ms());
+                session.resume();
                 self.converse(&mut session, rest, ordered).await
             }
         };

@@ -34,6 +34,8 @@ pub struct Session {
     next_number: usize,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
+    /// In flight on an earlier connection, to be sent again before anything else.
+    again: VecDeque<InFlight>,
     /// Subscriptions whose retained messages are being sent, and up to which topic they were.
     catching_up: VecDeque<(String, Option<String>)>,
 }
@@ -75,6 +77,7 @@ impl Session {
             next_number: 1,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            again: VecDeque::new(),
             catching_up: VecDeque::new(),
         }
     }
@@ -210,6 +213,10 @@ impl Session {
         now_ms: u64,
     ) -> Result<(), Refusal> {
         while self.has_room(wire, window) {
+            if let Some(sent) = self.again.pop_front() {
+                self.send_again(sent, wire, shared, now_ms);
+                continue;
+            }
             if let Some((message, chosen)) = self.next_retained(shared, now_ms) {
                 self.deliver(wire, message, chosen, shared, now_ms);
                 continue;
@@ -311,22 +318,30 @@ impl Session {
         }
     }
 
-    /// Sends again what an earlier connection did not acknowledge, in order (MQTT 5.0, 4.4).
-    pub fn send_again(&mut self, wire: &mut Wire, now_ms: u64) {
-        for sent in &self.in_flight {
-            wire.take_id(sent.id);
-            let delivery = Delivery {
-                message: &sent.message,
-                id: Some(sent.id),
-                again: true,
-                retain: sent.retain,
-                identifiers: &sent.identifiers,
-                now_ms,
-            };
-            if wire.deliver(&delivery) {
-                self.counters.delivered.up();
-            }
+    /// A new connection: what the one before left unacknowledged is sent again, in order (MQTT 5.0,
+    /// 4.4), as the new one's window allows.
+    pub fn resume(&mut self) {
+        self.again.append(&mut self.in_flight);
+        self.in_flight_bytes = 0;
+    }
+
+    fn send_again(&mut self, sent: InFlight, wire: &mut Wire, shared: &Shared, now_ms: u64) {
+        wire.take_id(sent.id);
+        let delivery = Delivery {
+            message: &sent.message,
+            id: Some(sent.id),
+            again: true,
+            retain: sent.retain,
+            identifiers: &sent.identifiers,
+            now_ms,
+        };
+        if !wire.deliver(&delivery) {
+            shared.counters.publish_dropped.up();
+            return;
         }
+        self.counters.delivered.up();
+        self.in_flight_bytes += sent.message.size();
+        self.in_flight.push_back(sent);
     }
 
     /// The client has this message.
