@@ -93,6 +93,9 @@ fn main() -> std::io::Result<()> {
     for topic in ["vigia/v1/raw/here", "vigia/v1/stored/a-1", "vigia/v1/text/", "$SYS/#", "here"] {
         put("topic", topic.replace(['/', '$', '#'], "_"), topic.as_bytes())?;
     }
+    for (number, lines) in ["a/+\n+/b\na/b", "#\n$SYS/#\n$SYS/x", "a/#\n+/b/#\na/b/c"].iter().enumerate() {
+        put("filter", number.to_string(), lines.as_bytes())?;
+    }
     let json = serde_json::to_string(climate.quantities()).unwrap_or_default();
     put("profile", "climate".into(), json.as_bytes())?;
     for (number, time) in
