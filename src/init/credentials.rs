@@ -15,7 +15,7 @@ use super::{INSPECTOR, accounts};
 /// # Errors
 /// What the file system says.
 pub fn write(dir: &Path) -> io::Result<()> {
-    let users: BTreeMap<String, Password> = Role::ALL
+    let passwords: BTreeMap<String, Password> = Role::ALL
         .map(Role::name)
         .iter()
         .chain([&INSPECTOR])
@@ -27,21 +27,20 @@ pub fn write(dir: &Path) -> io::Result<()> {
     make_private_dir(&keys)?;
     for role in Role::ALL {
         let secrets = SecretsFile {
-            password: users[role.name()].clone(),
+            password: passwords[role.name()].clone(),
             arrows: role
                 .arrows()
                 .iter()
                 .map(|arrow| (arrow.name().to_owned(), arrows[arrow.name()].clone()))
                 .collect(),
-            users: if role == Role::Broker { users.clone() } else { BTreeMap::new() },
         };
         let directory = keys.join(role.name());
         make_private_dir(&directory)?;
         let text = toml::to_string(&secrets).expect("strings have an encoding");
         write_private(&directory.join("secrets.toml"), &text)?;
     }
-    accounts::of(&users).save(&keys.join(Role::Broker.name()).join("users.toml"))?;
+    accounts::of(&passwords).save(&keys.join(Role::Broker.name()).join("users.toml"))?;
     let directory = keys.join(INSPECTOR);
     make_private_dir(&directory)?;
-    write_private(&directory.join("password"), &format!("{}\n", users[INSPECTOR].0))
+    write_private(&directory.join("password"), &format!("{}\n", passwords[INSPECTOR].0))
 }

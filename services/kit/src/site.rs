@@ -88,8 +88,6 @@ pub struct Secrets {
     /// Its MQTT password.
     pub password: Password,
     arrows: BTreeMap<&'static str, StageKey>,
-    /// Only for the broker: every user's password.
-    pub users: BTreeMap<String, Password>,
 }
 
 /// A role's MQTT password: 32 random bytes as hexadecimal. Never printed.
@@ -121,9 +119,6 @@ pub struct SecretsFile {
     pub password: Password,
     /// Keys of arrows by name, as hexadecimal.
     pub arrows: BTreeMap<String, Password>,
-    /// Only for the broker: every user's password.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub users: BTreeMap<String, Password>,
 }
 
 impl Secrets {
@@ -201,7 +196,7 @@ impl Site {
             })?;
             arrows.insert(arrow.name(), StageKey::new(Secret::new(bytes)));
         }
-        Ok(Secrets { password: file.password.clone(), arrows, users: file.users.clone() })
+        Ok(Secrets { password: file.password, arrows })
     }
 
     /// Takes the lock of this name for as long as the returned value lives.
