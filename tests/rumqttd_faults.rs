@@ -36,7 +36,10 @@ type Fault = fn(&Login, &dyn Fn() -> bool) -> bool;
 /// A publish to a topic whose first character is not ASCII, while any filter exists.
 fn a_topic_beyond_ascii(login: &Login, _: &dyn Fn() -> bool) -> bool {
     let subscriber = Driver::subscribe((MqttJs, V4), login, "listener", &["ñandú/#"], &[]);
-    subscriber.says("subscribed");
+    // For rumqttd the filter is enough.
+    if !is_subscribed(&subscriber) {
+        return false;
+    }
     let _publisher =
         Driver::publish((PahoPython, V4), login, "sender", "ñandú/plumas", 1..=3, AT_ONCE);
     let all = |lines: &[String]| (numbers(lines) == [1, 2, 3]).then_some(());

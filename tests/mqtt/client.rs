@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -34,13 +34,12 @@ pub enum Level {
 impl Library {
     fn command(self) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let (program, script): (PathBuf, Option<&str>) = match self {
-            Self::PahoPython => {
-                (root.join("build/venv/bin/python"), Some("clients/paho-python/client.py"))
-            }
+        let python = root.join("build/venv/bin/python");
+        let (program, script) = match self {
+            Self::PahoPython => (python, Some("clients/paho-python/client.py")),
             Self::MqttJs => ("node".into(), Some("clients/mqttjs/client.mjs")),
             Self::PahoCpp => (root.join("build/clients/paho-cpp/client"), None),
-            Self::Mosquitto => (root.join("clients/mosquitto/client"), None),
+            Self::Mosquitto => (python, Some("clients/mosquitto/client.py")),
         };
         // What a test leaves behind when it dies would try to connect for ever.
         let mut command = Command::new("setpriv");
