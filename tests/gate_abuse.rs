@@ -74,8 +74,7 @@ fn huge_packets_fill_no_memory() {
     let huge = wire::publish("abuse/huge", Some(1), &vec![b'x'; 10_000_000]);
     scene.abuse("packets of 10 MB", |scene, end| {
         loop {
-            let mut strangers: Vec<TcpStream> =
-                (0..20).filter_map(|_| scene.dial().ok()).collect();
+            let mut strangers: Vec<TcpStream> = (0..20).filter_map(|_| scene.dial().ok()).collect();
             for stranger in &mut strangers {
                 // A server that neither reads nor closes is as good as one that closes.
                 stranger.set_write_timeout(Some(Duration::from_millis(100))).expect("a socket");
@@ -95,15 +94,13 @@ fn those_who_never_read_keep_nobody_waiting() {
     let scene = Scene::open();
     let login = scene.login("abuser");
     scene.abuse("20 subscribers that never read, 20 half-open peers", |_, end| {
-        let mut deaf: Vec<Wire> = (0..20)
-            .filter_map(|n| Wire::open(&login, &format!("deaf{n}")).ok())
-            .collect();
+        let mut deaf: Vec<Wire> =
+            (0..20).filter_map(|n| Wire::open(&login, &format!("deaf{n}")).ok()).collect();
         for wire in &mut deaf {
             wire.subscribes("abuse/#", 1).expect("a subscription");
         }
-        let mut halves: Vec<Wire> = (0..20)
-            .filter_map(|n| Wire::open(&login, &format!("half{n}")).ok())
-            .collect();
+        let mut halves: Vec<Wire> =
+            (0..20).filter_map(|n| Wire::open(&login, &format!("half{n}")).ok()).collect();
         for (n, wire) in halves.iter_mut().enumerate() {
             let _ = wire.send(&wire::publish("abuse/half", Some(1), &[0; 5_000])[..100]);
             if n % 2 == 0 {

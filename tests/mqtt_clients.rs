@@ -85,7 +85,8 @@ fn a_killed_subscriber_gets_everything_that_came_meanwhile(client: Client) {
     let server = server();
     let login = server.first();
     let subscribe = || Driver::subscribe(client, &login, "subscriber", &["plant/#"], &[]);
-    let publish = |numbers| Driver::publish(client, &login, "publisher", "plant/x", numbers, AT_ONCE);
+    let publish =
+        |numbers| Driver::publish(client, &login, "publisher", "plant/x", numbers, AT_ONCE);
 
     let subscriber = subscribe();
     subscriber.says("subscribed");
@@ -110,8 +111,7 @@ fn both_come_back_by_themselves_after_the_server_was_killed(client: Client) {
     let login = server.first();
     let subscriber = Driver::subscribe(client, &login, "subscriber", &["plant/#"], &[]);
     subscriber.says("subscribed");
-    let mut publisher =
-        Driver::publish(client, &login, "publisher", "plant/x", 1..=LAST, PACED);
+    let mut publisher = Driver::publish(client, &login, "publisher", "plant/x", 1..=LAST, PACED);
     subscriber.until("100", |lines| numbers(lines).contains(&100).then_some(()));
     server.kill_and_start_again();
 
@@ -153,7 +153,9 @@ fn permissions_hold(client: Client) {
     forbidden.ends();
     assert_eq!(forbidden.says("acked 1"), refusal(client));
     let plant = server.login("plant");
-    assert!(Driver::publish(client, &plant, "pub2", "plant/hall/1", 2..=2, AT_ONCE).ends().success());
+    assert!(
+        Driver::publish(client, &plant, "pub2", "plant/hall/1", 2..=2, AT_ONCE).ends().success()
+    );
     inside.until("a number", |lines| (!numbers(lines).is_empty()).then_some(()));
     assert_eq!(numbers(&inside.lines()), [2]);
 
@@ -161,7 +163,10 @@ fn permissions_hold(client: Client) {
     let mut refused =
         Driver::subscribe(client, &plant.with_password_file(wrong), "wrong", &["plant/#"], &[]);
     refused.ends();
-    assert!(matches!(refused.says("refused").as_str(), "refused 4" | "refused 5" | "refused 134" | "refused 135"));
+    assert!(matches!(
+        refused.says("refused").as_str(),
+        "refused 4" | "refused 5" | "refused 134" | "refused 135"
+    ));
 }
 
 #[test]
@@ -191,7 +196,8 @@ fn mqtt_explorer_shows_every_sensor_within_a_second(client: Client) {
         explorer.until("both sensors and $SYS", |lines| {
             let topics: BTreeSet<String> =
                 mqtt::client::messages(lines).into_iter().map(|message| message.topic).collect();
-            let sensors = topics.iter().filter(|topic| topic.starts_with("vigia/v1/sensor/")).count();
+            let sensors =
+                topics.iter().filter(|topic| topic.starts_with("vigia/v1/sensor/")).count();
             let sys = topics.iter().any(|topic| topic.starts_with("$SYS/"));
             (sensors == 2 && sys).then_some(())
         });

@@ -138,14 +138,11 @@ impl Program {
     /// Waits for its end; who waits for a dead server is killed.
     fn ends(mut self) {
         let begun = Instant::now();
-        eventually(
-            "the end of a program",
-            || match self.0.try_wait().expect("a child") {
-                Some(_) => Some(()),
-                None if begun.elapsed() > SOON => self.0.kill().ok(),
-                None => None,
-            },
-        );
+        eventually("the end of a program", || match self.0.try_wait().expect("a child") {
+            Some(_) => Some(()),
+            None if begun.elapsed() > SOON => self.0.kill().ok(),
+            None => None,
+        });
     }
 }
 

@@ -184,8 +184,11 @@ impl Server {
         use std::os::unix::fs::OpenOptionsExt;
         let path = self.path(name);
         let file = File::options().create_new(true).write(true).mode(0o600).open(&path);
-        std::io::Write::write_all(&mut file.expect("a new file"), format!("{password}\n").as_bytes())
-            .expect("space");
+        std::io::Write::write_all(
+            &mut file.expect("a new file"),
+            format!("{password}\n").as_bytes(),
+        )
+        .expect("space");
         path
     }
 
