@@ -24,7 +24,10 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
-const USERS: &[User] = &[User { name: "load", publish: &["load/#"], subscribe: &["load/#"] }];
+const USERS: &[User] = &[User {
+    messages_per_second: Some(10_000_000),
+    ..User::new("load", &["load/#"], &["load/#"])
+}];
 // Windows of half a MiB: rumqttd's log has 1 MiB here, and whoever is further behind loses messages.
 const SMALL: Case = Case { payload: 128, share: 1, window: 2_000 };
 const LARGE: Case = Case { payload: 8 * 1024, share: 4, window: 64 };

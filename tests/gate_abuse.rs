@@ -23,8 +23,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const USERS: &[User] = &[
-    User { name: "worker", publish: &["work/#"], subscribe: &["work/#"] },
-    User { name: "abuser", publish: &["abuse/#"], subscribe: &["abuse/#"] },
+    User::new("worker", &["work/#"], &["work/#"]),
+    User::new("abuser", &["abuse/#"], &["abuse/#"]),
 ];
 /// What the broker may need at most, whatever is done to it.
 const MEMORY_BOUND: u64 = 200 << 20;

@@ -17,10 +17,8 @@ use mqtt::client::Library::{Mosquitto, MqttJs, PahoCpp, PahoPython};
 use mqtt::client::{Driver, Level, Library, numbers};
 use mqtt::server::{Kind, Login, Server, User};
 
-const PLANT: &[User] = &[
-    User { name: "plant", publish: &["plant/#"], subscribe: &["plant/#"] },
-    User { name: "visitor", publish: &[], subscribe: &["plant/hall/#"] },
-];
+const PLANT: &[User] =
+    &[User::new("plant", &["plant/#"], &["plant/#"]), User::new("visitor", &[], &["plant/hall/#"])];
 const AT_ONCE: Duration = Duration::ZERO;
 const PACED: Duration = Duration::from_millis(2);
 /// MQTT's own word for what an access list forbids.

@@ -21,8 +21,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use support::eventually;
 
-const USERS: &[User] =
-    &[User { name: "anyone", publish: &["a/#", "ñandú/#"], subscribe: &["#", "$SYS/#"] }];
+const USERS: &[User] = &[User::new("anyone", &["a/#", "ñandú/#"], &["#", "$SYS/#"])];
 const AT_ONCE: Duration = Duration::ZERO;
 const SOON: Duration = Duration::from_secs(5);
 /// How long rumqttd gets to die of what takes chance; it usually takes 7 s.

@@ -1,4 +1,4 @@
-//! rumqttd with nothing in front, set up as in `vigia_broker::bus`: what the gate protects is shown to be in
+//! rumqttd with nothing in front, set up as Vigia once embedded it: what the gate protects is shown to be in
 //! need of it (`tests/rumqttd_faults.rs`), and what the gate costs is measured (`benches/gate.rs`).
 //!
 //! `bare_rumqttd USERS PORTS`: reads lines `NAME PASSWORD`, writes the ports of MQTT 3.1.1 and MQTT 5. Both
@@ -14,9 +14,11 @@ use rumqttd::protocol::v5::V5;
 use rumqttd::{
     ConnectionSettings, LinkType, Router, RouterConfig, SegmentConfig, Server, ServerSettings,
 };
-use vigia_broker::limits::{BUS_CONNECTIONS, BUS_SEGMENTS, OTHER_LOG_BYTES};
+use vigia_broker::limits::{BUS_SEGMENTS, OTHER_LOG_BYTES};
 use vigia_protocol::limits::{BUS_LOG_BYTES, MAX_PAYLOAD_BYTES};
 use vigia_protocol::topic::Arrow;
+
+const CONNECTIONS: usize = 128;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
@@ -54,7 +56,7 @@ fn router_config() -> RouterConfig {
         (Arrow::Text, BUS_LOG_BYTES),
     ];
     RouterConfig {
-        max_connections: BUS_CONNECTIONS,
+        max_connections: CONNECTIONS,
         max_outgoing_packet_count: 200,
         max_segment_size: OTHER_LOG_BYTES / BUS_SEGMENTS,
         max_segment_count: BUS_SEGMENTS,

@@ -41,6 +41,18 @@ pub struct User {
     pub name: &'static str,
     pub publish: &'static [&'static str],
     pub subscribe: &'static [&'static str],
+    /// Packets a second, if not as usual. Only the gate has such a bound.
+    pub messages_per_second: Option<u32>,
+}
+
+impl User {
+    pub const fn new(
+        name: &'static str,
+        publish: &'static [&'static str],
+        subscribe: &'static [&'static str],
+    ) -> Self {
+        Self { name, publish, subscribe, messages_per_second: None }
+    }
 }
 
 /// How to get in.
@@ -98,6 +110,8 @@ impl Server {
                 arguments.push(file.to_str().expect("UTF-8"));
                 arguments.extend(user.publish.iter().flat_map(|filter| ["--publish", filter]));
                 arguments.extend(user.subscribe.iter().flat_map(|filter| ["--subscribe", filter]));
+                let bound = user.messages_per_second.map(|bound| bound.to_string());
+                arguments.extend(bound.iter().flat_map(|bound| ["--messages-per-second", bound]));
                 site.vigia(&arguments).succeeded();
             }
             (None, Kind::Mosquitto) => self.add_to_mosquitto(user, &password),
