@@ -230,10 +230,10 @@ impl Scene {
         };
         abuse(self, &end);
         alarm.join().expect("no panic");
-        let memory = self.server.resident_bytes();
+        let memory = self.server.peak_bytes();
         let during = worker.end();
         report(&format!(
-            "{what}: publish to receive {before} before, {during} during; {} MiB resident",
+            "{what}: publish to receive {before} before, {during} during; {} MiB at the peak",
             memory >> 20
         ));
         assert!(during.count > 100, "the worker worked on: {during}");

@@ -221,11 +221,20 @@ impl Server {
         state["roles"]["broker"]["pid"].as_i64()?.try_into().ok()
     }
 
-    /// Its memory, in bytes.
+    /// Its memory now, in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it had at once.
+    pub fn peak_bytes(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, key: &str) -> u64 {
         let pid = self.broker_pid().expect("it runs");
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("its line");
         let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
         kib << 10
     }
