@@ -6,6 +6,7 @@ mod cert;
 mod drill;
 mod duration;
 mod exit;
+mod heap;
 mod init;
 mod leash;
 mod ledger;
