@@ -75,6 +75,16 @@ pub const BUS_PENDING_BYTES: usize = 4 << 20;
 pub const BUS_FILTERS: usize = 1024;
 /// Distinct topics in all; the router remembers each.
 pub const BUS_TOPICS: usize = 65_536;
+/// Of the three, what one account may have that is not a role's. All such together leave a quarter.
+pub const LINKS_PER_ACCOUNT: usize = 128;
+/// See [`LINKS_PER_ACCOUNT`].
+pub const FILTERS_PER_ACCOUNT: usize = 256;
+/// See [`LINKS_PER_ACCOUNT`].
+pub const TOPICS_PER_ACCOUNT: usize = 16_384;
+/// Subscriptions of one session that the router has not answered.
+pub const BUS_UNANSWERED: usize = 64;
+/// The largest message of an account that is not a role's: a link keeps a hundred for who does not read.
+pub const CLIENT_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// The largest MQTT packet a client may send.
 pub const MQTT_PACKET_BYTES: u32 = (2 * MAX_PAYLOAD_BYTES) as u32;
@@ -112,10 +122,14 @@ pub const MQTT_READ_BYTES: usize = 64 * 1024;
 pub const MQTT_WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// Time for the last bytes of a connection.
 pub const FAREWELL_WITHIN: Duration = Duration::from_secs(1);
+/// Requests that are answered before others have their turn.
+pub const REQUESTS_AT_ONCE: usize = 64;
+/// Silence after which a connection is asked whether it is still there, by TCP; how often, and how
+/// many times.
+pub const TCP_KEEP_ALIVE: (Duration, Duration, u32) =
+    (Duration::from_secs(60), Duration::from_secs(10), 3);
 /// Time in which a connection hands its session to the next one.
 pub const TAKEOVER_WITHIN: Duration = Duration::from_secs(5);
-/// Orders waiting for a connection.
-pub const ORDERS: usize = 4;
 /// Sessions kept for clients that are away; beyond, those away for longest go.
 pub const OFFLINE_SESSIONS: usize = 1024;
 /// How often sessions and wills are looked through for what is due.

@@ -40,9 +40,12 @@ impl Waiting {
         let _ = enter.send(());
     }
 
-    /// This one has shown who it is, or is gone.
-    pub fn leave(&self, number: u64) {
+    /// This one has shown who it is, or is gone. Says whether it was still among the waiting: if not,
+    /// it has been told to end, and must begin nothing.
+    pub fn leave(&self, number: u64) -> bool {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = tasks.len();
         tasks.retain(|(other, _)| *other != number);
+        tasks.len() < before
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use vigia_kit::shutdown::Shutdown;
 use vigia_protocol::filter::check_topic;
@@ -17,12 +17,13 @@ use super::identity::Claim;
 use super::io::{Io, Moved};
 use super::message::Message;
 use super::retained::now_ms;
+use super::router::Payer;
 use super::session::Session;
-use super::sessions::{Key, Order};
+use super::sessions::{HandOver, Key};
 use super::wire::{Connect, Goodbye, No, Request, Welcome, Will, Wire};
 use crate::limits::{
-    CONNECT_BYTES, CONNECT_WITHIN, FAREWELL_WITHIN, MESSAGES_PER_SECOND, MQTT_WRITE_WITHIN, ORDERS,
-    OUT_BYTES,
+    CLIENT_MESSAGE_BYTES, CONNECT_BYTES, CONNECT_WITHIN, FAREWELL_WITHIN, MESSAGES_PER_SECOND,
+    MQTT_WRITE_WITHIN, OUT_BYTES, REQUESTS_AT_ONCE,
 };
 
 /// Who is at the door.
@@ -40,18 +41,19 @@ enum End {
     /// DISCONNECT.
     Farewell { with_will: bool },
     /// Another connection has come for the session.
-    TakenOver(oneshot::Sender<Option<Session>>),
+    TakenOver(HandOver),
     /// Anything else.
     Lost(&'static str),
 }
 
-/// Serves a connection to its end. `known` is called when it has authenticated itself.
+/// Serves a connection to its end. `known` is called when it has authenticated itself, and says
+/// whether it may stay.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     arrival: Arrival,
     shared: Arc<Shared>,
     shutdown: Shutdown,
-    known: impl FnOnce(),
+    known: impl FnOnce() -> bool,
 ) {
     let mut io = Io::new(stream);
     let mut wire = Wire::new();
@@ -62,7 +64,9 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         let _ = timeout(FAREWELL_WITHIN, flush(&mut io, &mut wire)).await;
         return;
     };
-    let account = match admit(&connect, &arrival, &shared).await {
+    // Before the login: an account that changes meanwhile is judged again.
+    let generation = shared.identity.generation();
+    let account = match admit(&connect, &wire, &arrival, &shared).await {
         Ok(account) => account,
         Err(no) => {
             wire.refuse(no);
@@ -70,10 +74,13 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             return;
         }
     };
-    known();
+    if !known() {
+        return;
+    }
     shared.counters.connections.up();
     let mut client = Client {
-        generation: shared.identity.generation(),
+        generation,
+        payer: payer(&account, &shared),
         heard: Instant::now(),
         blocked_since: None,
         bucket: Bucket::new(allowance(&account, &shared)),
@@ -119,7 +126,12 @@ async fn flush<S: AsyncRead + AsyncWrite + Unpin>(io: &mut Io<S>, wire: &mut Wir
 }
 
 /// Whether the client may come in.
-async fn admit(connect: &Connect, arrival: &Arrival, shared: &Shared) -> Result<Arc<Account>, No> {
+async fn admit(
+    connect: &Connect,
+    wire: &Wire,
+    arrival: &Arrival,
+    shared: &Shared,
+) -> Result<Arc<Account>, No> {
     let claim = Claim {
         user: connect.user.as_deref(),
         password: connect.password.as_ref().map(|password| &password[..]),
@@ -136,12 +148,12 @@ async fn admit(connect: &Connect, arrival: &Arrival, shared: &Shared) -> Result<
             );
             No::BadCredentials
         })?;
-    if connect.client_id.is_empty() && !connect.clean_start && connect.expiry == u32::MAX {
-        // Only MQTT 3.1.1 says so (3.1.3.1); in 5.0 the server gives a name.
+    if connect.client_id.is_empty() && !connect.clean_start && !wire.is_v5() {
+        // MQTT 3.1.1 wants it so (3.1.3.1); in 5.0 the server gives a name.
         return Err(No::BadClientId);
     }
     if let Some(will) = &connect.will
-        && judge(&will.message, &account, shared).is_err()
+        && judge(&will.message, &account, &payer(&account, shared), shared).is_err()
     {
         return Err(No::NotAuthorized);
     }
@@ -149,16 +161,21 @@ async fn admit(connect: &Connect, arrival: &Arrival, shared: &Shared) -> Result<
 }
 
 /// Whether the account may publish this.
-fn judge(message: &Message, account: &Account, shared: &Shared) -> Result<(), No> {
+fn judge(message: &Message, account: &Account, payer: &Payer, shared: &Shared) -> Result<(), No> {
     let topic = message.topic();
     check_topic(topic).map_err(|_| No::BadTopic)?;
     if topic.starts_with('$') || !account.may_publish(topic) {
         return Err(No::NotAuthorized);
     }
-    if !shared.router.admits_topic(topic) {
+    let small = payer.role || message.size() <= CLIENT_MESSAGE_BYTES;
+    if !small || !shared.router.admits_topic(topic, payer) {
         return Err(No::Quota);
     }
     Ok(())
+}
+
+fn payer(account: &Account, shared: &Shared) -> Payer {
+    Payer { user: account.name.clone(), role: shared.is_role(&account.name) }
 }
 
 fn allowance(account: &Account, shared: &Shared) -> Option<NonZeroU32> {
@@ -173,6 +190,7 @@ struct Client<S> {
     wire: Wire,
     shared: Arc<Shared>,
     account: Arc<Account>,
+    payer: Payer,
     shutdown: Shutdown,
     generation: tokio::sync::watch::Receiver<u64>,
     window: u16,
@@ -189,8 +207,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let client_id =
             if assigned { format!("auto-{}", arrival.number) } else { connect.client_id };
         let key: Key = (self.account.name.clone(), client_id);
-        let (orders, ordered) = mpsc::channel(ORDERS);
-        let before = self.shared.sessions.claim(&key, arrival.number, orders).await;
+        let (order, mut ordered) = oneshot::channel();
+        let before = self.shared.sessions.claim(&key, arrival.number, order).await;
         let before = match before {
             Some(session) if connect.clean_start => {
                 if let Some(will) = session.end(&self.shared) {
@@ -201,12 +219,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             before => before,
         };
         let session_present = before.is_some();
-        let mut session = before
-            .unwrap_or_else(|| Session::new(arrival.number, self.shared.counters.users.of(&key.0)));
+        let mut session = before.unwrap_or_else(|| {
+            let counters = self.shared.counters.users.of(&key.0);
+            Session::new(arrival.number, counters, self.payer.clone())
+        });
         session.expiry = connect.expiry;
+        // A will whose delay was running does not happen: its client is back.
         session.will = connect.will;
         tracing::debug!(
-            user = %key.0, client = %key.1, version = self.wire.version(), session_present, "connected"
+            user = %key.0, client = ?key.1, version = self.wire.version(), session_present, "connected"
         );
         let welcome = Welcome {
             session_present,
@@ -217,19 +238,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Err(_) => End::Lost("its packets are too small for a CONNACK"),
             Ok(()) => {
                 // The account may have changed since the session was left.
-                session.judge_again(&self.account, &self.shared);
+                session.judge_again(&self.account, &self.shared).await;
                 session.resume();
-                self.converse(&mut session, rest, ordered).await
+                self.converse(&mut session, rest, &mut ordered).await
             }
         };
-        self.part(end, session, &key, arrival.number).await;
+        self.part(end, session, &key, arrival.number, ordered).await;
     }
 
     async fn converse(
         &mut self,
         session: &mut Session,
         rest: Vec<u8>,
-        mut ordered: mpsc::Receiver<Order>,
+        ordered: &mut oneshot::Receiver<HandOver>,
     ) -> End {
         if let Err(end) = self.take(&rest, session).await {
             return end;
@@ -247,14 +268,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             };
             let resume = self.bucket.resume(now);
             let reading = self.wire.out.len() < OUT_BYTES && resume.is_none();
+            if !reading {
+                // What it says meanwhile lies unread.
+                self.heard = now;
+            }
             let room = session.has_room(&self.wire, self.window);
             let silence = self.wire.patience.map(|patience| self.heard + patience);
             let blocked = self.blocked_since.map(|since| since + MQTT_WRITE_WITHIN);
             let alarm = [silence, blocked, resume].into_iter().flatten().min();
             tokio::select! {
                 biased;
-                order = ordered.recv() => {
-                    let Some(Order::HandOver(reply)) = order else {
+                order = &mut *ordered => {
+                    let Ok(reply) = order else {
                         return End::Lost("replaced");
                     };
                     self.wire.goodbye(Goodbye::TakenOver);
@@ -289,9 +314,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 _ = self.generation.changed() => match self.shared.identity.account(&self.account.name) {
                     Some(account) if account.has_secret_of(&self.account) => {
                         self.account = account;
-                        session.judge_again(&self.account, &self.shared);
+                        self.bucket.change(allowance(&self.account, &self.shared));
+                        session.judge_again(&self.account, &self.shared).await;
+                        session.will = session.will.take().filter(|will| {
+                            judge(&will.message, &self.account, &self.payer, &self.shared).is_ok()
+                        });
                     }
                     _ => {
+                        session.will = None;
                         self.wire.goodbye(Goodbye::NotAuthorized);
                         return End::Lost("its account or its password is gone");
                     }
@@ -315,9 +345,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn take(&mut self, mut bytes: &[u8], session: &mut Session) -> Result<(), End> {
         let mut published = Vec::new();
         let now = now_ms();
+        let mut answered = 0;
         let result = loop {
             if bytes.is_empty() {
                 break Ok(());
+            }
+            answered += 1;
+            if answered % REQUESTS_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
             }
             let request = match self.wire.receive(bytes, now) {
                 Ok((taken, request)) => {
@@ -333,7 +368,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             let Some(request) = request else { break Ok(()) };
             self.heard = Instant::now();
             self.shared.counters.packets_received.up();
-            self.bucket.spend();
+            self.bucket.spend(weight(&request));
             if let Err(end) = self.answer(request, session, &mut published).await {
                 break Err(end);
             }
@@ -355,7 +390,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Request::Publish(mut message, id) => {
                 session.counters.published.up();
                 message.publisher = session.serial;
-                let answer = judge(&message, &self.account, shared).and_then(|()| {
+                let answer = judge(&message, &self.account, &self.payer, shared).and_then(|()| {
                     let kept = if message.retain { shared.retained.keep(&message) } else { Ok(()) };
                     published.push(message);
                     kept.map_err(|_| No::Quota)
@@ -372,15 +407,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Request::Subscribe(id, wishes, identifier) => {
                 // What this client published before comes before its subscription.
                 shared.router.publish(std::mem::take(published)).await;
-                let mut system = false;
-                let mut answers = Vec::with_capacity(wishes.len());
-                for wish in wishes {
-                    system |= wish.filter.starts_with('$');
-                    let answer = session.subscribe(wish, identifier, &self.account, shared);
-                    if let Err(no) = answer {
-                        shared.counters.subscribe_refused.up(no);
-                    }
-                    answers.push(answer);
+                let system = wishes.iter().any(|wish| wish.filter.starts_with('$'));
+                let answers = session.subscribe(wishes, identifier, &self.account, shared).await;
+                for no in answers.iter().filter_map(|answer| answer.err()) {
+                    shared.counters.subscribe_refused.up(no);
                 }
                 let sent = self.wire.subscribed(id, &answers);
                 if system {
@@ -389,8 +419,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 sent
             }
             Request::Unsubscribe(id, filters) => {
-                let existed: Vec<bool> =
-                    filters.iter().map(|filter| session.unsubscribe(filter, shared)).collect();
+                let existed = session.unsubscribe(&filters, shared).await;
                 self.wire.unsubscribed(id, &existed)
             }
             Request::Ping => self.wire.pong(),
@@ -407,36 +436,62 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// The end of the connection: what becomes of the session and the will.
-    async fn part(&mut self, end: End, mut session: Session, key: &Key, number: u64) {
+    async fn part(
+        &mut self,
+        end: End,
+        mut session: Session,
+        key: &Key,
+        number: u64,
+        ordered: oneshot::Receiver<HandOver>,
+    ) {
         let why = match &end {
             End::Farewell { .. } => "farewell",
             End::TakenOver(_) => "taken over",
             End::Lost(why) => why,
         };
-        tracing::debug!(user = %key.0, client = %key.1, why, "disconnected");
+        tracing::debug!(user = %key.0, client = ?key.1, why, "disconnected");
         if let End::Farewell { with_will: false } = end {
             session.will = None;
         }
         let will = match end {
-            End::TakenOver(reply) if session.expiry != 0 => {
-                // A delayed will does not happen: its client is back.
-                let will = session.will.take().filter(|will| will.delay == 0);
-                if let Err(Some(session)) = reply.send(Some(session)) {
-                    let _ = session.end(&self.shared);
-                }
-                will
-            }
-            End::TakenOver(reply) => {
-                let will = session.end(&self.shared);
-                let _ = reply.send(None);
-                will
-            }
-            _ => self.shared.sessions.release(key, number, session, &self.shared),
+            End::TakenOver(reply) => self.hand_over(session, reply),
+            _ => match self.shared.sessions.release(key, number, session, &self.shared) {
+                Ok(will) => will,
+                // Just now somebody else has come, and asks for it.
+                Err(session) => match ordered.await {
+                    Ok(reply) => self.hand_over(*session, reply),
+                    Err(_) => session.end(&self.shared),
+                },
+            },
         };
         if let Some(will) = will {
             self.shared.publish_will(will).await;
         }
         let _ = timeout(FAREWELL_WITHIN, flush(&mut self.io, &mut self.wire)).await;
+    }
+
+    /// Gives the session to the connection that has come for it. Returns a will that is due now.
+    fn hand_over(&self, mut session: Session, reply: HandOver) -> Option<Will> {
+        if session.expiry == 0 {
+            let will = session.end(&self.shared);
+            let _ = reply.send(None);
+            return will;
+        }
+        // A delayed one goes with the session: it is not due while the client is back.
+        let due = session.will.take_if(|will| will.delay == 0);
+        if let Err(Some(session)) = reply.send(Some(session)) {
+            return due.or(session.end(&self.shared));
+        }
+        due
+    }
+}
+
+/// What a request costs of the allowance: each filter is work.
+fn weight(request: &Request) -> f64 {
+    match request {
+        Request::Subscribe(_, wishes, _) => wishes.len() as f64,
+        Request::Unsubscribe(_, filters) => filters.len() as f64,
+        _ => 1.0,
     }
 }
 
@@ -453,8 +508,16 @@ impl Bucket {
         Self { per_second, left: per_second.unwrap_or(0.0), filled: Instant::now() }
     }
 
-    fn spend(&mut self) {
-        self.left -= 1.0;
+    /// Another allowance, from now on.
+    fn change(&mut self, per_second: Option<NonZeroU32>) {
+        let per_second = per_second.map(|rate| f64::from(rate.get()));
+        if per_second != self.per_second {
+            (self.per_second, self.left) = (per_second, per_second.unwrap_or(0.0));
+        }
+    }
+
+    fn spend(&mut self, weight: f64) {
+        self.left -= weight;
     }
 
     /// When to read on; `None` is now.

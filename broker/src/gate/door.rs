@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use vigia_kit::shutdown::Shutdown;
@@ -14,7 +15,7 @@ use super::client::{self, Arrival};
 use super::tls::{self, Tls};
 use crate::limits::{
     ACCEPT_PAUSE, MQTT_CONNECTIONS, MQTT_CONNECTIONS_PER_ADDRESS, MQTT_UNAUTHENTICATED,
-    TLS_HANDSHAKE_WITHIN,
+    TCP_KEEP_ALIVE, TLS_HANDSHAKE_WITHIN,
 };
 use crate::waiting::Waiting;
 
@@ -111,6 +112,17 @@ pub async fn serve(
     }
 }
 
+/// No waiting for more to send; and a peer that vanished is noticed, whatever its MQTT keep-alive is.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (idle, every, times) = TCP_KEEP_ALIVE;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, idle)?;
+    sockopt::set_tcp_keepintvl(stream, every)?;
+    sockopt::set_tcp_keepcnt(stream, times)?;
+    Ok(())
+}
+
 async fn welcome(
     stream: TcpStream,
     peer: SocketAddr,
@@ -120,7 +132,7 @@ async fn welcome(
     shared: Arc<Shared>,
     shutdown: Shutdown,
 ) {
-    if stream.set_nodelay(true).is_err() {
+    if prepare(&stream).is_err() {
         return;
     }
     let known = move || waiting.leave(number);

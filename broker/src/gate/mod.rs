@@ -52,7 +52,7 @@ use tls::Tls;
 pub struct Shared {
     identity: Identity,
     router: Router,
-    retained: RetainedMessages,
+    retained: Arc<RetainedMessages>,
     sessions: Sessions,
     system: System,
     counters: Counters,
@@ -75,7 +75,7 @@ impl Shared {
         Ok(Self {
             identity,
             router: Router::start()?,
-            retained: RetainedMessages::open(directory)?,
+            retained: Arc::new(RetainedMessages::open(directory)?),
             sessions: Sessions::default(),
             system: System::new(),
             counters: Counters::default(),
@@ -105,6 +105,7 @@ pub async fn serve(
         let (house, shared) = (house.clone(), Arc::clone(&shared));
         tokio::spawn(door::serve(listener, tls, house, shared, shutdown.clone()));
     }
+    tokio::spawn(Arc::clone(&shared.retained).keep_up(shutdown.clone()));
     let source = Arc::clone(&shared);
     let metrics =
         vigia_kit::metrics::serve(metrics, move || metrics::page(&source), shutdown.clone());
@@ -113,7 +114,6 @@ pub async fn serve(
         shared.identity.watch(shutdown.clone()),
         shared.sessions.sweep(&shared, shutdown.clone()),
         shared.system.tell(&shared, shutdown.clone()),
-        shared.retained.keep_up(),
     );
     if let Err(error) = served {
         tracing::error!(%error, "metrics are not served");

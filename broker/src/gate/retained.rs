@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use vigia_disk::redb::{self, ReadableTable, TableDefinition};
 use vigia_disk::{Disk, Failed, Opening, Unsynced};
+use vigia_kit::shutdown::Shutdown;
 use vigia_protocol::filter::Filter;
 use vigia_protocol::topic::status_filter;
 
@@ -25,6 +26,7 @@ const MESSAGES: TableDefinition<&str, &[u8]> = TableDefinition::new("retained");
 pub struct RetainedMessages {
     memory: RwLock<Memory>,
     disk: Disk,
+    flushing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -63,7 +65,7 @@ impl RetainedMessages {
                 memory.messages.insert(topic.value().to_owned(), message);
             }
         }
-        Ok(Self { memory: RwLock::new(memory), disk })
+        Ok(Self { memory: RwLock::new(memory), disk, flushing: Mutex::default() })
     }
 
     /// Keeps the message as its topic's newest; an empty one clears the topic.
@@ -95,14 +97,21 @@ impl RetainedMessages {
     /// The first message after this topic, in the order of topics, that one of the filters matches.
     pub fn after(&self, topic: Option<&str>, filters: &[Filter], now_ms: u64) -> Option<Message> {
         let memory = self.read();
-        let from = topic.map_or(Bound::Unbounded, Bound::Excluded);
-        memory
-            .messages
-            .range::<str, _>((from, Bound::Unbounded))
-            .find(|(topic, message)| {
-                !message.expired(now_ms) && filters.iter().any(|filter| filter.matches(topic))
-            })
-            .map(|(_, message)| message.clone())
+        let first = |filter: &Filter| {
+            // Only topics that begin as the filter does are looked at.
+            let stem = stem(filter);
+            let from = match topic {
+                Some(topic) if topic >= stem => Bound::Excluded(topic),
+                _ => Bound::Included(stem),
+            };
+            memory
+                .messages
+                .range::<str, _>((from, Bound::Unbounded))
+                .take_while(|(topic, _)| topic.starts_with(stem))
+                .find(|(topic, message)| !message.expired(now_ms) && filter.matches(topic))
+        };
+        let next = filters.iter().filter_map(first).min_by_key(|(topic, _)| *topic);
+        next.map(|(_, message)| message.clone())
     }
 
     /// How many there are, and their bytes.
@@ -111,16 +120,22 @@ impl RetainedMessages {
         (memory.messages.len(), memory.bytes)
     }
 
-    /// Brings the file up to date every now and then.
-    pub async fn keep_up(&self) {
+    /// Brings the file up to date every now and then, until the end. On a thread of its own: nothing
+    /// waits for this disk.
+    pub async fn keep_up(self: Arc<Self>, mut shutdown: Shutdown) {
         loop {
-            tokio::time::sleep(RETAINED_FLUSH).await;
-            tokio::task::block_in_place(|| self.flush());
+            tokio::select! {
+                () = shutdown.ended() => return,
+                () = tokio::time::sleep(RETAINED_FLUSH) => {}
+            }
+            let own = Arc::clone(&self);
+            let _ = tokio::task::spawn_blocking(move || own.flush()).await;
         }
     }
 
     /// Brings the file up to date.
     pub fn flush(&self) {
+        let _one_at_a_time = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = self.write_changes(now_ms()) {
             // They live in memory; a journal on a disk in this state ends the process itself.
             tracing::error!(%error, "cannot write retained messages");
@@ -154,7 +169,7 @@ impl RetainedMessages {
         if changed.is_empty() {
             return Ok(());
         }
-        self.disk.write(|transaction| {
+        let written = self.disk.write(|transaction| {
             let mut table = transaction.open_table(MESSAGES)?;
             for (topic, sealed) in &changed {
                 match sealed {
@@ -163,7 +178,12 @@ impl RetainedMessages {
                 };
             }
             Ok::<_, redb::Error>(())
-        })
+        });
+        if written.is_err() {
+            // Next time, then.
+            self.write().changed.extend(changed.into_iter().map(|(topic, _)| topic));
+        }
+        written
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Memory> {
@@ -173,6 +193,14 @@ impl RetainedMessages {
     fn write(&self) -> RwLockWriteGuard<'_, Memory> {
         self.memory.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What every topic begins with that the filter matches: its levels before the first wildcard. `a/#`
+/// matches `a` as well.
+fn stem(filter: &Filter) -> &str {
+    let text = filter.as_str();
+    let stem = text.find(['+', '#']).map_or(text, |wildcard| &text[..wildcard]);
+    if text.ends_with('#') { stem.strip_suffix('/').unwrap_or(stem) } else { stem }
 }
 
 /// Milliseconds since the epoch.

@@ -6,7 +6,7 @@
 //! at once, a link is never used by two clients and never resumed, and what it keeps for ever (a log
 //! for each filter, an entry for each topic) is counted and bounded.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,7 +25,8 @@ use vigia_protocol::topic::Arrow;
 
 use super::message::Message;
 use crate::limits::{
-    BUS_FILTERS, BUS_LINKS, BUS_PENDING_BYTES, BUS_SEGMENTS, BUS_TOPICS, OTHER_LOG_BYTES,
+    BUS_FILTERS, BUS_LINKS, BUS_PENDING_BYTES, BUS_SEGMENTS, BUS_TOPICS, BUS_UNANSWERED,
+    FILTERS_PER_ACCOUNT, LINKS_PER_ACCOUNT, OTHER_LOG_BYTES, TOPICS_PER_ACCOUNT,
 };
 
 /// In front of every topic and filter that rumqttd sees.
@@ -61,6 +62,30 @@ struct Known {
     /// Names of links that are no longer used: rumqttd remembers names for ever, too.
     free_names: Vec<String>,
     names: usize,
+    shares: HashMap<String, Share>,
+}
+
+/// What one account has of it.
+#[derive(Default)]
+struct Share {
+    filters: usize,
+    topics: usize,
+    links: usize,
+}
+
+/// On whose account something is asked of the router.
+#[derive(Debug, Clone)]
+pub struct Payer {
+    /// The user.
+    pub user: String,
+    /// One of our own roles: it has what there is. All others leave it a quarter, and have a share each.
+    pub role: bool,
+}
+
+impl Payer {
+    fn may_have(&self, has: usize, share: usize, all: usize, bound: usize) -> bool {
+        if self.role { all < bound } else { has < share && all < bound / 4 * 3 }
+    }
 }
 
 /// Why the router is not asked.
@@ -156,37 +181,50 @@ impl Router {
     }
 
     /// Whether the router may be shown this topic: it remembers every one.
-    pub fn admits_topic(&self, topic: &str) -> bool {
-        let mut known = self.known.lock().expect("no panic holds it");
+    pub fn admits_topic(&self, topic: &str, payer: &Payer) -> bool {
+        let mut guard = self.known.lock().expect("no panic holds it");
+        let known = &mut *guard;
         let hash = known.hasher.hash_one(topic);
-        known.topics.contains(&hash)
-            || (known.topics.len() < BUS_TOPICS && known.topics.insert(hash))
+        if known.topics.contains(&hash) {
+            return true;
+        }
+        let has = known.shares.get(&payer.user).map_or(0, |share| share.topics);
+        if !payer.may_have(has, TOPICS_PER_ACCOUNT, known.topics.len(), BUS_TOPICS) {
+            return false;
+        }
+        known.shares.entry(payer.user.clone()).or_default().topics += 1;
+        known.topics.insert(hash)
     }
 
     /// A subscriber's link.
     ///
     /// # Errors
     /// [`Refusal::Quota`] if there are too many.
-    pub fn subscriber(&self) -> Result<Subscriber, Refusal> {
+    pub fn subscriber(&self, payer: &Payer) -> Result<Subscriber, Refusal> {
         let name = {
-            let mut known = self.known.lock().expect("no panic holds it");
-            match known.free_names.pop() {
-                Some(name) => name,
-                None if known.names >= BUS_LINKS - 1 => return Err(Refusal::Quota),
-                None => {
-                    known.names += 1;
-                    format!("s{}", known.names)
-                }
+            let mut guard = self.known.lock().expect("no panic holds it");
+            let known = &mut *guard;
+            let all = known.names - known.free_names.len();
+            let has = known.shares.get(&payer.user).map_or(0, |share| share.links);
+            if !payer.may_have(has, LINKS_PER_ACCOUNT, all, BUS_LINKS - 1) {
+                return Err(Refusal::Quota);
             }
+            known.shares.entry(payer.user.clone()).or_default().links += 1;
+            known.free_names.pop().unwrap_or_else(|| {
+                known.names += 1;
+                format!("s{}", known.names)
+            })
         };
         let (sender, receiver) = (self.link)(&name)?;
         let known = Arc::clone(&self.known);
         Ok(Subscriber {
             name,
+            payer: payer.clone(),
             sender,
             receiver,
             known,
-            next: None,
+            next: VecDeque::new(),
+            unanswered: 0,
             received: 0,
             settled: 0,
             cursors: HashMap::new(),
@@ -201,13 +239,16 @@ pub struct Subscriber {
     sender: LinkTx,
     receiver: LinkRx,
     known: Arc<Mutex<Known>>,
-    /// Received by [`Subscriber::wait`] and not taken yet.
-    next: Option<Notification>,
+    payer: Payer,
+    /// Received and not taken yet.
+    next: VecDeque<Notification>,
+    /// Subscriptions and their ends that the router has not answered.
+    unanswered: usize,
     /// Messages received and acknowledged, counted from the beginning.
     received: u64,
     settled: u64,
-    /// By subscription, where its log goes on.
-    cursors: HashMap<usize, u64>,
+    /// By subscription, where its log goes on, as far as that is known.
+    cursors: HashMap<usize, Option<u64>>,
     /// Messages that left the log before they were taken.
     missed: u64,
 }
@@ -217,16 +258,9 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`Refusal::Quota`] if the router would have to keep too many filters.
-    pub fn subscribe(&mut self, number: usize, filter: &Filter) -> Result<(), Refusal> {
-        {
-            let mut known = self.known.lock().expect("no panic holds it");
-            if !known.filters.contains(filter) {
-                if known.filters.len() >= BUS_FILTERS {
-                    return Err(Refusal::Quota);
-                }
-                known.filters.insert(filter.clone());
-            }
-        }
+    pub async fn subscribe(&mut self, number: usize, filter: &Filter) -> Result<(), Refusal> {
+        self.admit(filter)?;
+        self.heed_answers().await?;
         let filters = vec![RouterFilter {
             path: prefixed(filter.as_str()),
             qos: QoS::AtLeastOnce,
@@ -235,6 +269,8 @@ impl Subscriber {
             retain_forward_rule: RetainForwardRule::Never,
         }];
         let properties = SubscribeProperties { id: Some(number), user_properties: Vec::new() };
+        self.unanswered += 1;
+        self.cursors.insert(number, None);
         self.send(Packet::Subscribe(Subscribe { pkid: 1, filters }, Some(properties)))
     }
 
@@ -242,9 +278,50 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`Refusal::Gone`].
-    pub fn unsubscribe(&mut self, filter: &Filter) -> Result<(), Refusal> {
+    pub async fn unsubscribe(&mut self, number: usize, filter: &Filter) -> Result<(), Refusal> {
+        self.heed_answers().await?;
         let filters = vec![prefixed(filter.as_str())];
+        self.unanswered += 1;
+        self.cursors.remove(&number);
         self.send(Packet::Unsubscribe(Unsubscribe { pkid: 1, filters }, None))
+    }
+
+    /// Keeps the filter among those the router knows.
+    fn admit(&self, filter: &Filter) -> Result<(), Refusal> {
+        let mut guard = self.known.lock().expect("no panic holds it");
+        let known = &mut *guard;
+        if !known.filters.contains(filter) {
+            let has = known.shares.get(&self.payer.user).map_or(0, |share| share.filters);
+            if !self.payer.may_have(has, FILTERS_PER_ACCOUNT, known.filters.len(), BUS_FILTERS) {
+                return Err(Refusal::Quota);
+            }
+            known.shares.entry(self.payer.user.clone()).or_default().filters += 1;
+            known.filters.insert(filter.clone());
+        }
+        Ok(())
+    }
+
+    /// Waits while many subscriptions are unanswered. With 200 answers and messages in its buffer the
+    /// router would want to be told when to go on, and a word of that to a link that has ended since
+    /// is the end of the router.
+    async fn heed_answers(&mut self) -> Result<(), Refusal> {
+        while self.unanswered >= BUS_UNANSWERED {
+            let notification = self.receiver.next().await.map_err(|_| Refusal::Gone)?;
+            let kept = notification.and_then(|notification| self.unless_answer(notification));
+            self.next.extend(kept);
+        }
+        Ok(())
+    }
+
+    /// Counts an answer; returns anything else.
+    fn unless_answer(&mut self, notification: Notification) -> Option<Notification> {
+        match notification {
+            Notification::DeviceAck(_) => {
+                self.unanswered = self.unanswered.saturating_sub(1);
+                None
+            }
+            other => Some(other),
+        }
     }
 
     /// Waits until there is something to take. Cancelling the wait loses nothing.
@@ -252,8 +329,10 @@ impl Subscriber {
     /// # Errors
     /// [`Refusal::Gone`].
     pub async fn wait(&mut self) -> Result<(), Refusal> {
-        while self.next.is_none() {
-            self.next = self.receiver.next().await.map_err(|_| Refusal::Gone)?;
+        while self.next.is_empty() {
+            let notification = self.receiver.next().await.map_err(|_| Refusal::Gone)?;
+            let kept = notification.and_then(|notification| self.unless_answer(notification));
+            self.next.extend(kept);
         }
         Ok(())
     }
@@ -264,13 +343,17 @@ impl Subscriber {
     /// [`Refusal::Gone`].
     pub fn take(&mut self) -> Result<Option<(usize, Message)>, Refusal> {
         loop {
-            let notification = match self.next.take() {
+            let notification = match self.next.pop_front() {
                 Some(notification) => notification,
                 None => match self.receiver.next().now_or_never() {
                     None => return Ok(None),
-                    Some(Ok(None)) => continue,
-                    Some(Ok(Some(notification))) => notification,
                     Some(Err(_)) => return Err(Refusal::Gone),
+                    Some(Ok(received)) => {
+                        match received.and_then(|received| self.unless_answer(received)) {
+                            None => continue,
+                            Some(notification) => notification,
+                        }
+                    }
                 },
             };
             match notification {
@@ -279,8 +362,10 @@ impl Subscriber {
                     let numbers =
                         forward.properties.map(|properties| properties.subscription_identifiers);
                     let number = numbers.and_then(|numbers| numbers.first().copied());
-                    if let (Some(number), Some((_, at))) = (number, forward.cursor) {
-                        let expected = self.cursors.insert(number, at + 1).unwrap_or(at);
+                    if let (Some(number), Some((_, at))) = (number, forward.cursor)
+                        && let Some(cursor) = self.cursors.get_mut(&number)
+                    {
+                        let expected = cursor.replace(at + 1).unwrap_or(at);
                         self.missed += at.saturating_sub(expected);
                     }
                     let topic = forward.publish.topic.slice(PREFIX.len()..);
@@ -289,8 +374,10 @@ impl Subscriber {
                         return Ok(Some((number, message)));
                     }
                 }
-                Notification::Unschedule => self.receiver.ready().map_err(|_| Refusal::Gone)?,
-                Notification::Disconnect(..) => return Err(Refusal::Gone),
+                // It does not come to this: see `heed_answers`.
+                Notification::Unschedule | Notification::Disconnect(..) => {
+                    return Err(Refusal::Gone);
+                }
                 _ => {}
             }
         }
@@ -332,6 +419,9 @@ impl Drop for Subscriber {
         // Only now: who takes the name is heard by the router after this farewell.
         let mut known = self.known.lock().expect("no panic holds it");
         known.free_names.push(std::mem::take(&mut self.name));
+        if let Some(share) = known.shares.get_mut(&self.payer.user) {
+            share.links = share.links.saturating_sub(1);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::Shared;
 use super::account::Account;
 use super::counters::UserCounters;
 use super::message::Message;
-use super::router::{Refusal, Subscriber};
+use super::router::{Payer, Refusal, Subscriber};
 use super::wire::{Delivery, No, Retained, Will, Wire, Wish};
 use crate::limits::{IN_FLIGHT_BYTES, OUT_BYTES, SUBSCRIPTIONS};
 
@@ -25,6 +25,8 @@ pub struct Session {
     pub will: Option<Will>,
     /// What its user did.
     pub counters: Arc<UserCounters>,
+    /// On whose account.
+    pub payer: Payer,
     subscriptions: BTreeMap<String, Subscription>,
     router: Option<Subscriber>,
     /// The filters it has at the router, each with its number there. Several subscriptions may
@@ -64,10 +66,11 @@ struct InFlight {
 
 impl Session {
     /// A new one.
-    pub fn new(serial: u64, counters: Arc<UserCounters>) -> Self {
+    pub fn new(serial: u64, counters: Arc<UserCounters>, payer: Payer) -> Self {
         Self {
             serial,
             counters,
+            payer,
             expiry: 0,
             will: None,
             subscriptions: BTreeMap::new(),
@@ -82,17 +85,53 @@ impl Session {
         }
     }
 
-    /// Subscribes, as far as the account may read.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn subscribe(
+    /// Subscribes to what one SUBSCRIBE asks for, as far as the account may read.
+    pub async fn subscribe(
+        &mut self,
+        wishes: Vec<Wish>,
+        identifier: Option<u32>,
+        account: &Account,
+        shared: &Shared,
+    ) -> Vec<Result<Qos, No>> {
+        let mut answers: Vec<Result<Qos, No>> = Vec::with_capacity(wishes.len());
+        let mut taken = Vec::new();
+        for (place, wish) in wishes.into_iter().enumerate() {
+            if place >= SUBSCRIPTIONS {
+                answers.push(Err(No::Quota));
+                continue;
+            }
+            let name = wish.filter.clone();
+            let (retained, qos) = (wish.retained, wish.qos);
+            answers.push(self.note(wish, identifier, account, shared).map(|is_new| {
+                taken.push((place, name, is_new, retained));
+                qos
+            }));
+        }
+        let aligned = self.align(shared).await;
+        for (place, name, is_new, retained) in taken {
+            if let (Err(refusal), true) = (aligned, is_new) {
+                self.forget(&name, shared);
+                answers[place] = Err(no(refusal));
+            } else if retained == Retained::Always || (retained == Retained::IfNew && is_new) {
+                self.catching_up.retain(|(other, _)| *other != name);
+                self.catching_up.push_back((name, None));
+            }
+        }
+        if aligned.is_err() {
+            // What the router did take of it has no subscription any more.
+            let _ = self.align(shared).await;
+        }
+        answers
+    }
+
+    /// Notes a subscription; says whether it is new.
+    fn note(
         &mut self,
         wish: Wish,
         identifier: Option<u32>,
         account: &Account,
         shared: &Shared,
-    ) -> Result<Qos, No> {
+    ) -> Result<bool, No> {
         if wish.filter.starts_with("$share/") {
             return Err(No::Shared);
         }
@@ -105,37 +144,34 @@ impl Session {
         if is_new && self.subscriptions.len() >= SUBSCRIPTIONS {
             return Err(No::Quota);
         }
-        let (name, qos, retained) = (wish.filter.clone(), wish.qos, wish.retained);
+        let name = wish.filter.clone();
         let subscription = Subscription { filter, wish, identifier, narrowed: allowed };
-        self.subscriptions.insert(name.clone(), subscription);
+        self.subscriptions.insert(name, subscription);
         if is_new {
             shared.counters.subscriptions.up();
         }
-        if let Err(refusal) = self.align(shared) {
-            self.unsubscribe(&name, shared);
-            return Err(no(refusal));
-        }
-        if retained == Retained::Always || (retained == Retained::IfNew && is_new) {
-            self.catching_up.retain(|(other, _)| *other != name);
-            self.catching_up.push_back((name, None));
-        }
-        Ok(qos)
+        Ok(is_new)
     }
 
-    /// Ends a subscription; says whether there was one.
-    pub fn unsubscribe(&mut self, name: &str, shared: &Shared) -> bool {
+    /// Ends subscriptions; says of each whether there was one.
+    pub async fn unsubscribe(&mut self, names: &[String], shared: &Shared) -> Vec<bool> {
+        let existed = names.iter().map(|name| self.forget(name, shared)).collect();
+        // Nothing is added, so nothing can be refused.
+        let _ = self.align(shared).await;
+        existed
+    }
+
+    fn forget(&mut self, name: &str, shared: &Shared) -> bool {
         if self.subscriptions.remove(name).is_none() {
             return false;
         }
         shared.counters.subscriptions.down();
         self.catching_up.retain(|(other, _)| other != name);
-        // Nothing is added, so nothing can be refused.
-        let _ = self.align(shared);
         true
     }
 
     /// The account's topics have changed: every subscription is judged again.
-    pub fn judge_again(&mut self, account: &Account, shared: &Shared) {
+    pub async fn judge_again(&mut self, account: &Account, shared: &Shared) {
         for subscription in self.subscriptions.values_mut() {
             subscription.narrowed = account.narrowed(&subscription.filter);
         }
@@ -144,13 +180,13 @@ impl Session {
         for _ in self.subscriptions.len()..before {
             shared.counters.subscriptions.down();
         }
-        if let Err(refusal) = self.align(shared) {
+        if let Err(refusal) = self.align(shared).await {
             tracing::warn!(%refusal, "some topics that are now allowed cannot be subscribed to");
         }
     }
 
     /// Has at the router what the subscriptions stand on, and nothing else.
-    fn align(&mut self, shared: &Shared) -> Result<(), Refusal> {
+    async fn align(&mut self, shared: &Shared) -> Result<(), Refusal> {
         let wanted: BTreeSet<Filter> = self
             .subscriptions
             .values()
@@ -161,20 +197,19 @@ impl Session {
         let gone: Vec<Filter> =
             self.links.keys().filter(|filter| !wanted.contains(*filter)).cloned().collect();
         for filter in gone {
-            if let Some(number) = self.links.remove(&filter) {
-                self.numbers.remove(&number);
-            }
+            let number = self.links.remove(&filter).unwrap_or_default();
+            self.numbers.remove(&number);
             if let Some(router) = &mut self.router {
-                router.unsubscribe(&filter)?;
+                router.unsubscribe(number, &filter).await?;
             }
         }
         for filter in wanted {
             if !self.links.contains_key(&filter) {
                 let router = match &mut self.router {
                     Some(router) => router,
-                    None => self.router.insert(shared.router.subscriber()?),
+                    None => self.router.insert(shared.router.subscriber(&self.payer)?),
                 };
-                router.subscribe(self.next_number, &filter)?;
+                router.subscribe(self.next_number, &filter).await?;
                 self.numbers.insert(self.next_number, filter.clone());
                 self.links.insert(filter, self.next_number);
                 self.next_number += 1;
@@ -245,9 +280,9 @@ impl Session {
         let mut manner: Option<Manner> = None;
         for subscription in self.subscriptions.values() {
             let wish = &subscription.wish;
-            if !subscription.narrowed.contains(filter)
-                || (wish.no_local && message.publisher == self.serial)
-            {
+            // Where its filters overlap, the message comes by each of them.
+            let first = subscription.narrowed.iter().find(|own| own.matches(message.topic()));
+            if first != Some(filter) || (wish.no_local && message.publisher == self.serial) {
                 continue;
             }
             let manner = manner.get_or_insert(Manner {
@@ -321,7 +356,9 @@ impl Session {
     /// A new connection: what the one before left unacknowledged is sent again, in order (MQTT 5.0,
     /// 4.4), as the new one's window allows.
     pub fn resume(&mut self) {
-        self.again.append(&mut self.in_flight);
+        // What was sent last is older than what was still to be sent again.
+        self.in_flight.append(&mut self.again);
+        std::mem::swap(&mut self.again, &mut self.in_flight);
         self.in_flight_bytes = 0;
     }
 

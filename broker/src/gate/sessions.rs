@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use vigia_kit::shutdown::Shutdown;
 
@@ -18,12 +18,9 @@ use crate::limits::{OFFLINE_SESSIONS, SESSION_SWEEP, TAKEOVER_WITHIN};
 /// User and client id.
 pub type Key = (String, String);
 
-/// What a connection is told by others.
-pub enum Order {
-    /// Another connection of the same client has come: end, and hand over the session if it is
-    /// kept.
-    HandOver(oneshot::Sender<Option<Session>>),
-}
+/// Tells a connection that another one of the same client has come, and takes its session, if that
+/// is kept.
+pub type HandOver = oneshot::Sender<Option<Session>>;
 
 /// All sessions.
 #[derive(Default)]
@@ -31,7 +28,7 @@ pub struct Sessions(Mutex<HashMap<Key, Slot>>);
 
 enum Slot {
     /// With a connection of this serial.
-    Online(u64, mpsc::Sender<Order>),
+    Online(u64, oneshot::Sender<HandOver>),
     Offline(Box<Offline>),
 }
 
@@ -50,35 +47,43 @@ impl Sessions {
         &self,
         key: &Key,
         connection: u64,
-        orders: mpsc::Sender<Order>,
+        order: oneshot::Sender<HandOver>,
     ) -> Option<Session> {
-        let before = self.lock().insert(key.clone(), Slot::Online(connection, orders));
+        let before = self.lock().insert(key.clone(), Slot::Online(connection, order));
         match before? {
-            Slot::Offline(offline) => Some(offline.session),
+            Slot::Offline(mut offline) => {
+                // Its delay ends here: whoever goes on with the session drops it, whoever ends the
+                // session publishes it.
+                offline.session.will = offline.will.take().map(|(will, _)| will);
+                Some(offline.session)
+            }
             Slot::Online(_, older) => {
                 let (reply, replied) = oneshot::channel();
-                older.send(Order::HandOver(reply)).await.ok()?;
+                older.send(reply).ok()?;
                 timeout(TAKEOVER_WITHIN, replied).await.ok()?.ok()?
             }
         }
     }
 
     /// A connection has ended; its session is kept or ended. Returns a will that is due now.
+    ///
+    /// # Errors
+    /// The session, if another connection has claimed it: it is about to ask for it.
     pub fn release(
         &self,
         key: &Key,
         connection: u64,
         mut session: Session,
         shared: &Shared,
-    ) -> Option<Will> {
+    ) -> Result<Option<Will>, Box<Session>> {
         let mut all = self.lock();
-        let mine = matches!(all.get(key), Some(Slot::Online(current, _)) if *current == connection);
-        if !mine || session.expiry == 0 {
-            if mine {
-                all.remove(key);
-            }
+        if !matches!(all.get(key), Some(Slot::Online(current, _)) if *current == connection) {
+            return Err(Box::new(session));
+        }
+        if session.expiry == 0 {
+            all.remove(key);
             drop(all);
-            return session.end(shared);
+            return Ok(session.end(shared));
         }
         let now = Instant::now();
         let after = |seconds: u32| now + Duration::from_secs(seconds.into());
@@ -93,7 +98,7 @@ impl Sessions {
         let offline = Offline { session, since: now, ends, will: waiting };
         all.insert(key.clone(), Slot::Offline(Box::new(offline)));
         drop(all);
-        due
+        Ok(due)
     }
 
     /// How many sessions have a connection, and how many have none.

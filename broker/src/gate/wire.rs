@@ -8,8 +8,9 @@ use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, GenericEvent, TimerKind};
 use mqtt_protocol_core::mqtt::packet::prelude::*;
 use mqtt_protocol_core::mqtt::packet::{
-    self, MessageExpiryInterval, Packet, Properties, PropertiesParse, Property, Qos,
-    RetainHandling, SubEntry, SubscriptionIdentifier, VariableByteInteger, v3_1_1, v5_0,
+    self, DecodeResult, FixedHeader, MessageExpiryInterval, Packet, Properties, PropertiesParse,
+    Property, PropertyId, Qos, RetainHandling, SubEntry, SubscriptionIdentifier,
+    VariableByteInteger, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, PubackReasonCode,
@@ -19,7 +20,7 @@ use mqtt_protocol_core::mqtt::{Connection, Version, role};
 use std::time::Duration;
 
 use super::message::Message;
-use crate::limits::{DELIVERY_WINDOW, MQTT_PACKET_BYTES, RECEIVE_MAXIMUM};
+use crate::limits::{CONNECT_BYTES, DELIVERY_WINDOW, MQTT_PACKET_BYTES, RECEIVE_MAXIMUM};
 
 /// What a client asks for.
 #[derive(Debug)]
@@ -162,6 +163,8 @@ pub struct Wire {
     pub out: BytesMut,
     /// Silence after which the connection is over, by the client's keep-alive.
     pub patience: Option<Duration>,
+    /// The first packet, as long as it is not whole.
+    first: Vec<u8>,
 }
 
 impl Wire {
@@ -174,6 +177,7 @@ impl Wire {
             connection: Connection::with_options(Version::Undetermined, options),
             out: BytesMut::new(),
             patience: None,
+            first: Vec::new(),
         }
     }
 
@@ -197,6 +201,23 @@ impl Wire {
         bytes: &[u8],
         now_ms: u64,
     ) -> Result<(usize, Option<Request>), Violation> {
+        if self.connection.get_protocol_version() != Version::Undetermined {
+            return self.feed(bytes, now_ms);
+        }
+        let before = self.first.len();
+        self.first.extend_from_slice(&bytes[..bytes.len().min(CONNECT_BYTES)]);
+        let length = first_length(&self.first)?;
+        if length.is_none_or(|length| self.first.len() < length) {
+            return Ok((bytes.len(), None));
+        }
+        let mut first = std::mem::take(&mut self.first);
+        first.truncate(length.unwrap_or_default());
+        without_zero_alias_maximum(&mut first);
+        let (_, request) = self.feed(&first, now_ms)?;
+        Ok((first.len() - before, request))
+    }
+
+    fn feed(&mut self, bytes: &[u8], now_ms: u64) -> Result<(usize, Option<Request>), Violation> {
         let mut cursor = Cursor::new(bytes);
         while (cursor.position() as usize) < bytes.len() {
             let events = self.connection.recv(&mut cursor);
@@ -275,7 +296,7 @@ impl Wire {
                     properties: Bytes::new(),
                     payload: Bytes::copy_from_slice(publish.payload().as_slice()),
                 };
-                Request::Publish(message, publish.packet_id())
+                Request::Publish(message, some_id(publish.packet_id())?)
             }
             Packet::V5_0Publish(publish) => {
                 if publish.qos() == Qos::ExactlyOnce {
@@ -292,7 +313,7 @@ impl Wire {
                     properties,
                     payload: Bytes::copy_from_slice(publish.payload().as_slice()),
                 };
-                Request::Publish(message, publish.packet_id())
+                Request::Publish(message, some_id(publish.packet_id())?)
             }
             Packet::V3_1_1Puback(ack) => Request::Received(ack.packet_id()),
             Packet::V5_0Puback(ack) => Request::Received(ack.packet_id()),
@@ -589,6 +610,60 @@ pub struct Delivery<'a> {
     pub now_ms: u64,
 }
 
+/// How long the first packet is, when its header is whole. It is CONNECT, and not long, or nothing.
+fn first_length(bytes: &[u8]) -> Result<Option<usize>, Violation> {
+    let Some((kind, rest)) = bytes.split_first() else { return Ok(None) };
+    if *kind != FixedHeader::Connect as u8 {
+        return Err(Violation(MqttError::ProtocolError));
+    }
+    match VariableByteInteger::decode_stream(rest) {
+        DecodeResult::Ok(length, taken) => {
+            let whole = 1 + taken + length.to_u32() as usize;
+            if whole > CONNECT_BYTES {
+                return Err(Violation(MqttError::PacketTooLarge));
+            }
+            Ok(Some(whole))
+        }
+        DecodeResult::Incomplete => Ok(None),
+        DecodeResult::Err(_) => Err(Violation(MqttError::MalformedPacket)),
+    }
+}
+
+/// A CONNECT of MQTT 5.0 may say that its client takes no topic aliases: Topic Alias Maximum 0. The
+/// library panics at that. Told 1 instead it behaves the same, since this side uses no aliases.
+fn without_zero_alias_maximum(packet: &mut [u8]) {
+    const VERSION: usize = 6;
+    const PROPERTIES: usize = 10;
+    const ALIAS_MAXIMUM_ZERO: &[u8] = &[PropertyId::TopicAliasMaximum as u8, 0, 0];
+    let DecodeResult::Ok(_, taken) = VariableByteInteger::decode_stream(&packet[1..]) else {
+        return;
+    };
+    let body = 1 + taken;
+    let Some(section) = packet.get(body + PROPERTIES..) else { return };
+    if packet[body + VERSION] != 5 {
+        return;
+    }
+    let DecodeResult::Ok(length, taken) = VariableByteInteger::decode_stream(section) else {
+        return;
+    };
+    let mut at = body + PROPERTIES + taken;
+    let end = (at + length.to_u32() as usize).min(packet.len());
+    while at < end {
+        if packet[at..end].starts_with(ALIAS_MAXIMUM_ZERO) {
+            packet[at + 2] = 1;
+        }
+        match Property::parse(&packet[at..end]) {
+            Ok((_, taken)) if taken > 0 => at += taken,
+            _ => return,
+        }
+    }
+}
+
+/// 0 is no packet id.
+fn some_id(id: Option<u16>) -> Result<Option<u16>, Violation> {
+    if id == Some(0) { Err(Violation(MqttError::MalformedPacket)) } else { Ok(id) }
+}
+
 fn at_most_one(qos: Qos) -> Qos {
     if qos == Qos::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce }
 }
@@ -787,6 +862,42 @@ mod tests {
         #[test]
         fn any_bytes_are_understood_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = serve(&mut Wire::new(), &bytes);
+        }
+    }
+
+    /// Every property of CONNECT and of a will, at its smallest and its largest.
+    #[test]
+    fn every_property_of_connect_is_taken_at_its_bounds() {
+        let numbers: [(u8, usize); 7] =
+            [(0x11, 4), (0x21, 2), (0x27, 4), (0x22, 2), (0x19, 1), (0x17, 1), (0x26, 0)];
+        for (id, size) in numbers {
+            for value in [0x00, 0x01, 0xff] {
+                let mut property = vec![id];
+                property.extend(vec![value; size]);
+                if size == 0 {
+                    property.extend([0, 1, b'k', 0, 1, b'v']);
+                }
+                let mut body = b"\x00\x04MQTT\x05\x02\x00\x3c".to_vec();
+                body.push(property.len() as u8);
+                body.extend(&property);
+                body.extend(b"\x00\x01c");
+                let mut packet = vec![0x10, body.len() as u8];
+                packet.extend(body);
+                // Some of these values are errors; none is a panic.
+                let _ = serve(&mut Wire::new(), &packet);
+            }
+        }
+        let zero = b"\x10\x11\x00\x04MQTT\x05\x02\x00\x3c\x03\x22\x00\x00\x00\x01x";
+        let mut wire = Wire::new();
+        serve(&mut wire, zero).unwrap();
+        assert_eq!(wire.out[0], 0x20, "a CONNACK");
+    }
+
+    #[test]
+    fn what_is_not_a_short_connect_is_refused_before_it_is_whole() {
+        for bytes in [&b"\x30\x05"[..], b"\x10\xff\xff\x7f", b"\x10\xff\xff\xff\xff", b"GET / HTTP"]
+        {
+            serve(&mut Wire::new(), bytes).unwrap_err();
         }
     }
 

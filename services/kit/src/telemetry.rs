@@ -5,8 +5,11 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Libraries that report every connection as news.
-const TALKATIVE: [&str; 2] = ["rumqttd", "poem"];
+/// A library that reports every request as news.
+const TALKATIVE: &str = "poem";
+/// What rumqttd says of a link that a client has left is for its authors, and a client could fill a
+/// disk with it. What matters of it is counted by the gate.
+const NOISY: &str = "rumqttd";
 
 /// Starts logging, and turns every panic into the end of the process: a supervisor repairs that, and
 /// a process with a dead thread inside it could not.
@@ -15,7 +18,8 @@ pub fn start() {
     let level = level.unwrap_or(LevelFilter::INFO);
     let levels = Targets::new()
         .with_default(level)
-        .with_targets(TALKATIVE.map(|library| (library, level.min(LevelFilter::WARN))));
+        .with_target(TALKATIVE, level.min(LevelFilter::WARN))
+        .with_target(NOISY, LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
