@@ -161,7 +161,8 @@ fn kills_or_is_refused_by_rumqttd(fault: Fault) {
     let login = server.first();
     assert!(others_are_served(&login));
     let begun = Instant::now();
-    let dead = || !others_are_served(&login);
+    // One slow answer of a busy machine is not a death.
+    let dead = || (0..3).all(|_| !others_are_served(&login));
     let served = fault(&login, &|| begun.elapsed() > CHANCE || dead());
     assert!(!served || dead(), "rumqttd stands it");
 }
