@@ -93,6 +93,29 @@ fn a_site_is_not_made_twice() {
 }
 
 #[test]
+fn a_configuration_that_is_given_is_checked_and_taken_as_it_is() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (given, dir) = (temporary.path().join("given.toml"), temporary.path().join("site"));
+    let arguments = ["init", dir.to_str().unwrap(), "--config", given.to_str().unwrap()];
+    assert!(vigia(&arguments).refused_with(64).contains("given.toml"));
+
+    fs::write(&given, "# Hall 3\nnode = \"hall-3\"\n[store]\napi = 8080\n").unwrap();
+    let ended = vigia(&arguments);
+    let sentence = ended.refused_with(64);
+    let parts = ["given.toml", "line 4", "api"];
+    assert!(parts.iter().all(|part| sentence.contains(part)), "{sentence}");
+    assert!(!dir.exists());
+
+    let text = "# Hall 3\nnode = \"hall-3\"\n";
+    fs::write(&given, text).unwrap();
+    for other in [["--node", "a"], ["--ports", "auto"]] {
+        assert_eq!(vigia(&[&arguments[..], &other].concat()).code, 64, "{other:?}");
+    }
+    vigia(&arguments).succeeded();
+    assert_eq!(fs::read_to_string(dir.join("vigia.toml")).unwrap(), text);
+}
+
+#[test]
 fn a_directory_with_other_things_in_it_keeps_its_mode() {
     let other = tempfile::tempdir().unwrap();
     fs::write(other.path().join("notes"), "").unwrap();
