@@ -66,6 +66,7 @@ fn every_account_has_the_hash_of_its_password_and_its_topics() {
         assert!(user.secret.as_ref().unwrap().matches(password.as_bytes()), "{role}");
         let status = format!("vigia/v1/status/{role}/node1");
         assert!(user.publish.iter().any(|filter| filter.matches(&status)), "{role}");
+        assert!(user.subscribe.iter().any(|filter| filter.matches(&status)), "{role}");
     }
     let inspector = users.get("inspector").unwrap();
     let password = fs::read_to_string(site.path("keys/inspector/password")).unwrap();
@@ -191,6 +192,16 @@ fn a_directory_that_is_no_site_and_wrong_arguments_are_usage_errors() {
     }
     vigia(&["--help"]).succeeded();
     vigia(&["--version"]).succeeded();
+}
+
+#[test]
+fn a_role_that_does_not_run_is_not_well() {
+    let site = TestSite::new();
+    for role in ROLES {
+        let ended = site.vigia(&["health", role]);
+        ended.refused_with(69);
+    }
+    assert_eq!(site.vigia(&["health", "inspector"]).code, 64);
 }
 
 #[test]
