@@ -35,7 +35,7 @@ run: ## Set up, build, and run the site ./site with 4 simulated sensors; ARGS="-
 
 compose: ## Build and run every role in a container of its own, with two sensors; BINARIES=prebuilt takes what is built
 	@$(COMPOSE) build
-	@$(COMPOSE) up --detach
+	@$(COMPOSE) up --detach || { $(COMPOSE) logs init >&2; exit 69; }
 	@COMPOSE="$(COMPOSE)" compose/wait
 	@echo
 	@echo "API      http://$$($(COMPOSE) port store 8080)/docs"
