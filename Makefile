@@ -4,8 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run compose compose-down test test-rust test-cpp test-fuzz test-drills build build-rust build-cpp fmt lint \
-  clean
+.PHONY: help run compose compose-down test test-rust test-cpp test-fuzz test-drills build build-rust build-cpp \
+  build-clients fmt lint clean
 
 # rustup puts cargo here, and a fresh login shell may not know it yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -55,7 +55,7 @@ test: ## Set up and run every test, cheap ones first
 	done
 
 # With the deliberate defects compiled in: some tests are the oracle's negative controls.
-test-rust: build-cpp ## Rust: unit, property, crash and command tests, short drills, negative controls
+test-rust: build-cpp build-clients ## Rust: unit, property, crash and command tests, short drills, negative controls
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run --locked --release --workspace --features sabotage; \
 	else cargo test --locked --release --workspace --features sabotage; fi
@@ -76,6 +76,11 @@ build-rust:
 
 build-cpp:
 	@cd sensor-cpp && cmake --preset release && cmake --build --preset release
+
+# Drivers of MQTT client libraries (clients/README.md); the others need no building.
+build-clients:
+	@cmake -S clients/paho-cpp -B build/clients/paho-cpp -G Ninja -DCMAKE_BUILD_TYPE=Release
+	@cmake --build build/clients/paho-cpp
 
 fmt: ## Format the Rust code
 	@cargo fmt --all

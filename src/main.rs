@@ -7,6 +7,7 @@ mod drill;
 mod duration;
 mod exit;
 mod health;
+mod heap;
 mod init;
 mod leash;
 mod ledger;

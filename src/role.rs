@@ -11,6 +11,7 @@ use vigia_kit::site::{Role, Site};
 use vigia_kit::telemetry;
 
 use crate::exit::{Answer, Outcome};
+use crate::heap;
 use crate::leash;
 
 /// Options of every role.
@@ -26,6 +27,7 @@ pub struct Options {
 
 /// Runs the role.
 pub fn run(role: Role, options: &Options) -> Outcome {
+    heap::make_lean().context("cannot start anew with another heap")?;
     leash::forbid_core_files()?;
     if let Some(parent) = options.supervised {
         leash::tie_to(parent)?;

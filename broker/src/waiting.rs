@@ -22,6 +22,8 @@ impl Waiting {
     /// Starts a connection's task among the waiting. One too many, and the oldest of them ends.
     pub fn admit(&self, number: u64, task: impl Future<Output = ()> + Send + 'static) {
         let (enter, entered) = oneshot::channel::<()>();
+        // A future that waits before another would hold it twice.
+        let task = Box::pin(task);
         let task = tokio::spawn(async move {
             // Not before it stands among the waiting, or it could not leave them.
             let _ = entered.await;

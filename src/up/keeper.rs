@@ -125,18 +125,8 @@ async fn keep(
     }
 }
 
-/// Settings of glibc's allocator. Batches come and go in pieces of 30 to 130 KB; by default they leave a
-/// heap per thread behind that is full of holes, and a third more memory at the peak.
-const LEAN_HEAP: [(&str, &str); 4] = [
-    ("MALLOC_ARENA_MAX", "2"),
-    ("MALLOC_MMAP_THRESHOLD_", "32768"),
-    ("MALLOC_TRIM_THRESHOLD_", "65536"),
-    ("MALLOC_TOP_PAD_", "16384"),
-];
-
 fn spawn(program: &Program) -> io::Result<Child> {
     Command::new(&program.path)
-        .envs(LEAN_HEAP)
         .args(&program.arguments)
         .stdin(Stdio::null())
         // Standard output is the supervisor's own: its last line is the summary.

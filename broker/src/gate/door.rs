@@ -124,15 +124,16 @@ async fn welcome(
         return;
     }
     let known = move || waiting.leave(number);
+    // Boxed: a future that holds another in two states would be twice its size, for every connection.
     match tls {
         None => {
             let arrival = Arrival { number, peer, certificate: None };
-            client::serve(stream, arrival, shared, shutdown, known).await;
+            Box::pin(client::serve(stream, arrival, shared, shutdown, known)).await;
         }
         Some(tls) => match timeout(TLS_HANDSHAKE_WITHIN, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let arrival = Arrival { number, peer, certificate: tls::peer_name(&stream) };
-                client::serve(stream, arrival, shared, shutdown, known).await;
+                Box::pin(client::serve(stream, arrival, shared, shutdown, known)).await;
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake not finished in time"),
