@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-cpp test-fuzz test-drills build build-rust build-cpp build-clients fmt lint clean
+.PHONY: help run compose compose-down test test-rust test-cpp test-fuzz test-drills build build-rust build-cpp \
+  build-clients fmt lint clean
 
 # rustup puts cargo here, and a fresh login shell may not know it yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -12,6 +13,11 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VIGIA  := $(TARGET)/release/vigia
 ARGS   ?=
+
+# Docker Compose v2 where there is one. For docker-compose 1.29: build with BuildKit, by the docker command.
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+export DOCKER_BUILDKIT := 1
+export COMPOSE_DOCKER_CLI_BUILD := 1
 
 # Cheap first: what fails should fail early.
 TEST_STEPS := test-rust test-cpp test-fuzz test-drills
@@ -26,6 +32,21 @@ help: ## This list
 run: ## Set up, build, and run the site ./site with 4 simulated sensors; ARGS="--for 30s --json"
 	@{ .ci/setup run && $(MAKE) build; } >&2
 	@exec $(VIGIA) up --site site --demo 4 $(ARGS)
+
+compose: ## Build and run every role in a container of its own, with two sensors; BINARIES=prebuilt takes what is built
+	@$(COMPOSE) build
+	@$(COMPOSE) up --detach || { $(COMPOSE) logs init >&2; exit 69; }
+	@COMPOSE="$(COMPOSE)" compose/wait
+	@echo
+	@echo "API      http://$$($(COMPOSE) port store 8080)/docs"
+	@echo "sensors  $$($(COMPOSE) port broker 7700)"
+	@echo "MQTT     $$($(COMPOSE) port broker 8883) by TLS, user inspector, its password and the authority's certificate by"
+	@echo "         $(COMPOSE) run --rm init cat /site/keys/inspector/password /site/tls/ca.pem"
+	@echo "metrics  http://$$($(COMPOSE) port broker 7701)/metrics"
+	@echo "ledger   $(COMPOSE) exec store vigia ledger --site /site"
+
+compose-down: ## Stop the containers; what they keep stays in its volumes
+	@$(COMPOSE) down
 
 test: ## Set up and run every test, cheap ones first
 	@.ci/setup test

@@ -32,7 +32,8 @@ Examples:
   vigia init /srv/vigia                   the usual ports: 7700 sensors, 1883 MQTT, 8080 API
   vigia init /tmp/trial --ports auto      ports that are free on this machine
   vigia init /srv/vigia --tls --host plant.example --host 192.0.2.7
-                                          certificates for TLS, with the names by which others reach it")]
+                                          certificates for TLS, with the names by which others reach it
+  vigia init /srv/vigia --config my.toml  with this configuration instead of one made here")]
 pub struct Options {
     /// The directory to make
     dir: PathBuf,
@@ -42,6 +43,9 @@ pub struct Options {
     /// Name of the broker node, a label in MQTT topics: 1 to 32 of a-z, 0-9 and -
     #[arg(long, value_name = "NAME", default_value = "node1", value_parser = node_name)]
     node: NodeName,
+    /// A vigia.toml to take instead of making one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ports", "node"])]
+    config: Option<PathBuf>,
     /// Make a certificate authority and certificates, and have the roles use TLS
     #[arg(long)]
     tls: bool,
@@ -62,7 +66,10 @@ pub enum PortChoice {
 /// Makes the site and says what to do next.
 pub fn run(options: &Options) -> Outcome {
     let hosts = options.tls.then_some(options.hosts.as_slice());
-    let site = make(&options.dir, &options.node, options.ports, hosts)?;
+    let site = match &options.config {
+        Some(file) => make_with(&options.dir, &read(file)?, hosts)?,
+        None => make(&options.dir, &options.node, options.ports, hosts)?,
+    };
     let dir = site.dir().display();
     let certificates = if options.tls { certificates_text(&site)? } else { String::new() };
     print(&format!(
@@ -82,8 +89,7 @@ Next:
     Ok(Answer::Yes)
 }
 
-/// Makes a site directory. The configuration is written last: it is what makes the directory a site,
-/// so that after a failure the same command can be given again. `hosts` makes it a site with TLS, whose
+/// Makes a site directory with a configuration made here. `hosts` makes it a site with TLS, whose
 /// servers have these names besides their own.
 ///
 /// # Errors
@@ -92,6 +98,38 @@ pub fn make(
     dir: &Path,
     node: &NodeName,
     ports: PortChoice,
+    hosts: Option<&[String]>,
+) -> anyhow::Result<Site> {
+    let ports = match ports {
+        PortChoice::Default => None,
+        PortChoice::Auto => Some(ports::free().context("cannot find free ports")?),
+    };
+    let text = configuration::text(node, ports, hosts.is_some());
+    let node = Config::parse(&text)
+        .context("the configuration made here is wrong; this is a defect")?
+        .node;
+    make_with(dir, &Configuration { text, node }, hosts)
+}
+
+/// A configuration that has been checked.
+struct Configuration {
+    text: String,
+    node: NodeName,
+}
+
+fn read(file: &Path) -> Result<Configuration, ConfigError> {
+    let text = fs::read_to_string(file)
+        .map_err(|error| ConfigError(format!("cannot read {}: {error}", file.display())))?;
+    let Config { node, .. } = Config::parse(&text)
+        .map_err(|error| ConfigError(format!("{}, {error}", file.display())))?;
+    Ok(Configuration { text, node })
+}
+
+/// The configuration is written last: it is what makes the directory a site, so that after a failure
+/// the same command can be given again.
+fn make_with(
+    dir: &Path,
+    configuration: &Configuration,
     hosts: Option<&[String]>,
 ) -> anyhow::Result<Site> {
     let file = dir.join("vigia.toml");
@@ -103,18 +141,12 @@ pub fn make(
         ))
         .into());
     }
-    let ports = match ports {
-        PortChoice::Default => None,
-        PortChoice::Auto => Some(ports::free().context("cannot find free ports")?),
-    };
-    let text = configuration::text(node, ports, hosts.is_some());
-    Config::parse(&text).context("the configuration made here is wrong; this is a defect")?;
     let made = || format!("cannot make the site {}", dir.display());
     write_secrets(dir).with_context(made)?;
     if let Some(hosts) = hosts {
-        write_certificates(dir, node, hosts).with_context(made)?;
+        write_certificates(dir, &configuration.node, hosts).with_context(made)?;
     }
-    write_public(&dir.join("vigia.toml"), &text).with_context(made)?;
+    write_public(&file, &configuration.text).with_context(made)?;
     Ok(Site::open(dir)?)
 }
 

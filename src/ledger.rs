@@ -53,17 +53,25 @@ pub fn run(options: &Options) -> Outcome {
     Ok(if books.are_clean() { Answer::Yes } else { Answer::No })
 }
 
-/// The API's answer.
+/// The ledger, as the API at this base URL has it.
 ///
 /// # Errors
-/// If there is none.
+/// If there is no answer.
 pub async fn fetch(url: &str) -> anyhow::Result<String> {
+    get(url, "/api/v1/ledger").await
+}
+
+/// What the API at this base URL has at this path.
+///
+/// # Errors
+/// If there is no answer, or no good one.
+pub async fn get(url: &str, path: &str) -> anyhow::Result<String> {
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(Duration::from_secs(5))
         .build()
         .context("cannot start the HTTP client")?;
-    let url = format!("{}/api/v1/ledger", url.trim_end_matches('/'));
+    let url = format!("{}{path}", url.trim_end_matches('/'));
     let answer = client.get(&url).send().await.map_err(|error| unreachable(&url, &error))?;
     let status = answer.status();
     if !status.is_success() {

@@ -6,6 +6,7 @@ mod cert;
 mod drill;
 mod duration;
 mod exit;
+mod health;
 mod heap;
 mod init;
 mod leash;
@@ -56,6 +57,8 @@ enum Command {
     Up(up::Options),
     /// Show what became of every accepted reading; exits 0 only if the books balance
     Ledger(ledger::Options),
+    /// Whether a running role does its work, by a real round trip
+    Health(health::Options),
     /// Run one role: sensors' port, journal, embedded MQTT broker
     Broker(role::Options),
     /// Run one role: open and check what sensors sent
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::User(options) => user::run(&options),
         Command::Up(options) => up::run(&options),
         Command::Ledger(options) => ledger::run(&options),
+        Command::Health(options) => health::run(&options),
         Command::Broker(options) => role::run(Role::Broker, &options),
         Command::Verify(options) => role::run(Role::Verify, &options),
         Command::Transform(options) => role::run(Role::Transform, &options),

@@ -66,6 +66,7 @@ fn every_account_has_the_hash_of_its_password_and_its_topics() {
         assert!(user.secret.as_ref().unwrap().matches(password.as_bytes()), "{role}");
         let status = format!("vigia/v1/status/{role}/node1");
         assert!(user.publish.iter().any(|filter| filter.matches(&status)), "{role}");
+        assert!(user.subscribe.iter().any(|filter| filter.matches(&status)), "{role}");
     }
     let inspector = users.get("inspector").unwrap();
     let password = fs::read_to_string(site.path("keys/inspector/password")).unwrap();
@@ -90,6 +91,29 @@ fn a_site_is_not_made_twice() {
     let sentence = vigia(&["init", site.arg()]).refused_with(64).to_owned();
     assert!(sentence.contains("vigia.toml is there already"), "{sentence}");
     assert_eq!(fs::read(site.path("keys/broker/secrets.toml")).unwrap(), before);
+}
+
+#[test]
+fn a_configuration_that_is_given_is_checked_and_taken_as_it_is() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (given, dir) = (temporary.path().join("given.toml"), temporary.path().join("site"));
+    let arguments = ["init", dir.to_str().unwrap(), "--config", given.to_str().unwrap()];
+    assert!(vigia(&arguments).refused_with(64).contains("given.toml"));
+
+    fs::write(&given, "# Hall 3\nnode = \"hall-3\"\n[store]\napi = 8080\n").unwrap();
+    let ended = vigia(&arguments);
+    let sentence = ended.refused_with(64);
+    let parts = ["given.toml", "line 4", "api"];
+    assert!(parts.iter().all(|part| sentence.contains(part)), "{sentence}");
+    assert!(!dir.exists());
+
+    let text = "# Hall 3\nnode = \"hall-3\"\n";
+    fs::write(&given, text).unwrap();
+    for other in [["--node", "a"], ["--ports", "auto"]] {
+        assert_eq!(vigia(&[&arguments[..], &other].concat()).code, 64, "{other:?}");
+    }
+    vigia(&arguments).succeeded();
+    assert_eq!(fs::read_to_string(dir.join("vigia.toml")).unwrap(), text);
 }
 
 #[test]
@@ -168,6 +192,16 @@ fn a_directory_that_is_no_site_and_wrong_arguments_are_usage_errors() {
     }
     vigia(&["--help"]).succeeded();
     vigia(&["--version"]).succeeded();
+}
+
+#[test]
+fn a_role_that_does_not_run_is_not_well() {
+    let site = TestSite::new();
+    for role in ROLES {
+        let ended = site.vigia(&["health", role]);
+        ended.refused_with(69);
+    }
+    assert_eq!(site.vigia(&["health", "inspector"]).code, 64);
 }
 
 #[test]

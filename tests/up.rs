@@ -84,6 +84,23 @@ fn a_role_that_is_killed_is_started_again_and_the_others_live_on() {
 }
 
 #[test]
+fn every_role_says_whether_it_is_well_and_so_does_the_broker_of_one_that_is_not() {
+    let site = TestSite::with(&["--tls"]);
+    let up = Up::start(&site);
+    let is_well = |role: &str| site.vigia(&["health", role]).code == 0;
+    for role in ["broker", "verify", "transform", "store", "alert"] {
+        eventually(&format!("{role} is well"), || is_well(role).then_some(()));
+    }
+    // Asking has taken no connection away from a role.
+    assert!(["verify", "transform", "alert"].into_iter().all(is_well));
+    let verify = up.pid("verify", None);
+    send(verify, Signal::STOP);
+    eventually("verify is silent", || (!is_well("verify")).then_some(()));
+    send(verify, Signal::CONT);
+    eventually("verify is well again", || is_well("verify").then_some(()));
+}
+
+#[test]
 fn the_second_supervisor_of_a_site_is_refused() {
     let site = TestSite::new();
     let up = Up::start(&site);

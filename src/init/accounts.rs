@@ -27,8 +27,10 @@ pub fn of(passwords: &BTreeMap<String, Password>) -> Users {
         users.insert(UserName::new(name).expect("names of roles are names of users"), user);
     };
     for role in Role::ALL {
-        let (mut publish, subscribe) = topics(role);
+        let (mut publish, mut subscribe) = topics(role);
+        // What it says of itself its health check reads.
         publish.push(topic::role_status_filter(role.name()));
+        subscribe.push(topic::role_status_filter(role.name()));
         add(role.name(), publish, subscribe);
     }
     let shown = vec![

@@ -153,7 +153,7 @@ impl Delivery {
     }
 }
 
-/// A persistent subscription, QoS 1.
+/// A subscription, QoS 1.
 #[derive(Debug)]
 pub struct Consumer {
     client: AsyncClient,
@@ -171,7 +171,27 @@ impl Consumer {
         purpose: &str,
         filters: &[String],
     ) -> Result<Self, BusError> {
-        let mut options = login.options(purpose, false)?;
+        Self::subscribe(login, login.options(purpose, false)?, filters).await
+    }
+
+    /// As [`Consumer::connect`], but the session ends with the connection: what is said in between is
+    /// not kept for the next one.
+    ///
+    /// # Errors
+    /// If that does not succeed within the time allowed.
+    pub async fn look(
+        login: &BusLogin,
+        purpose: &str,
+        filters: &[String],
+    ) -> Result<Self, BusError> {
+        Self::subscribe(login, login.options(purpose, true)?, filters).await
+    }
+
+    async fn subscribe(
+        login: &BusLogin,
+        mut options: MqttOptions,
+        filters: &[String],
+    ) -> Result<Self, BusError> {
         options.set_manual_acks(true);
         let (client, mut events, resumed) = connect(login, options).await?;
         let (sender, received) = mpsc::channel(RECEIVED_MESSAGES);
