@@ -79,7 +79,7 @@ struct NewUser {
     /// A topic or filter of topics that it may receive; may be given several times
     #[arg(long, value_name = "FILTER", value_parser = Filter::parse)]
     subscribe: Vec<Filter>,
-    /// How many messages it may publish a second; no bound of its own if absent
+    /// How many packets it may send a second: 5,000 if absent
     #[arg(long, value_name = "N")]
     messages_per_second: Option<NonZeroU32>,
     /// A file (mode 0600) with its password; if absent, one is made and shown once

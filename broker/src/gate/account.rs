@@ -11,7 +11,7 @@ use vigia_protocol::filter::Filter;
 pub struct Account {
     /// Its name.
     pub name: String,
-    /// How many messages it may publish a second; `None`: no bound of its own.
+    /// How many packets it may send a second; `None`: the gate's default, or none for our own roles.
     pub messages_per_second: Option<NonZeroU32>,
     pub(super) secret: Option<SecretHash>,
     publish: Vec<Filter>,

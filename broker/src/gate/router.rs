@@ -36,9 +36,12 @@ const LAST_PACKET_ID: u16 = 100;
 /// How often a full way into the router is looked at again.
 const FULL_RETRY: Duration = Duration::from_millis(1);
 
+/// Opens a link of this name. (The type of rumqttd's channel for that has no name outside of it.)
+type OpenLink = dyn Fn(&str) -> Result<(LinkTx, LinkRx), Refusal> + Send + Sync;
+
 /// The embedded router.
 pub struct Router {
-    link: Box<dyn Fn(&str) -> Result<(LinkTx, LinkRx), Refusal> + Send + Sync>,
+    link: Box<OpenLink>,
     way_in: Mutex<WayIn>,
     known: Arc<Mutex<Known>>,
 }

@@ -476,12 +476,14 @@ impl Opened {
     }
 }
 
-/// Where a row stands on disk, by order of its log.
-pub fn read_row(
-    disk: &Disk,
-    order: u64,
-    n: u64,
-) -> Result<Option<(Vec<u8>, Option<BatchHead>)>, redb::Error> {
+/// A row's payload, and the head of the batch in it.
+pub type Row = (Vec<u8>, Option<BatchHead>);
+
+/// The row at a place: order of its log, and n.
+///
+/// # Errors
+/// What redb says.
+pub fn read_row(disk: &Disk, order: u64, n: u64) -> Result<Option<Row>, redb::Error> {
     let transaction = disk.begin_read()?;
     let rows = transaction.open_table(ROWS)?;
     let Some(payload) = rows.get((order, n))? else { return Ok(None) };

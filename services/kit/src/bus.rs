@@ -195,8 +195,7 @@ impl Consumer {
         options.set_manual_acks(true);
         let (client, mut events, resumed) = connect(login, options).await?;
         let (sender, received) = mpsc::channel(RECEIVED_MESSAGES);
-        // A resumed session has its subscriptions. With 100 messages on their way to it rumqttd answers
-        // nothing before the first acknowledgement: who waited for SUBACK here would wait for ever.
+        // A resumed session has its subscriptions, and its backlog may come before any SUBACK.
         let (ready, is_ready) = watch::channel(resumed);
         // Subscribed again at every connection: a restarted broker has forgotten.
         for filter in filters {

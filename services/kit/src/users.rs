@@ -6,7 +6,7 @@
 //!                                          # without one, only a client certificate opens the account
 //! publish = ["vigia/v1/verified/+"]        # topics it may publish to; none if absent
 //! subscribe = ["vigia/v1/raw/+"]           # topics it may receive; none if absent
-//! messages_per_second = 100                # no bound of its own if absent
+//! messages_per_second = 100                # 5,000 if absent; our own roles have no bound
 //! ```
 
 use std::borrow::Borrow;
@@ -82,7 +82,7 @@ pub struct User {
     /// The topics it may receive.
     #[serde(default)]
     pub subscribe: Vec<Filter>,
-    /// How many messages it may publish a second; no bound of its own if absent.
+    /// How many packets it may send a second; the gate has a default for all but our own roles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages_per_second: Option<NonZeroU32>,
 }
