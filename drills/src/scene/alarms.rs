@@ -1,0 +1,39 @@
+//! Limits that the load crosses.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+
+use anyhow::Context;
+
+use super::Scene;
+use crate::alarms::{Alarms, Limit, PRESSURE};
+
+/// Little enough for noise to cross it there and back many times a minute.
+const HYSTERESIS: f64 = 0.0078125;
+
+impl Scene {
+    /// Puts a limit at every sensor's present pressure, where it is crossed all the time, and listens
+    /// for alarms from now on. Roles know of it from their next start on.
+    ///
+    /// # Errors
+    /// If the configuration cannot be changed, or the broker not be reached.
+    pub async fn watch_limits(&mut self) -> anyhow::Result<()> {
+        self.load.catch_up()?;
+        let mut limits = Vec::new();
+        let mut text = String::new();
+        for (sensor, file) in self.load.truths() {
+            let newest = file.truth.sent.iter().max_by_key(|(place, _)| **place);
+            let high = newest.and_then(|(_, newest)| newest.values[PRESSURE]);
+            let high = f64::from(high.context("a sensor has no pressure yet")?);
+            limits.push(Limit { sensor, high, hysteresis: HYSTERESIS });
+            text.push_str(&format!(
+                "\n[[alert.limits]]\nname = \"drill\"\nsensor = {sensor}\nquantity = \"pressure\"\n\
+                 high = {high:?}\nhysteresis = {HYSTERESIS}\n"
+            ));
+        }
+        let mut file = OpenOptions::new().append(true).open(self.site.file("vigia.toml"))?;
+        file.write_all(text.as_bytes()).context("cannot configure limits")?;
+        self.alarms = Some(Alarms::listen(&self.site, limits).await?);
+        Ok(())
+    }
+}
