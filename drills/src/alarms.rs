@@ -1,7 +1,7 @@
 //! Alarms as somebody sees them who only reads MQTT, against what the exported readings call for.
 //!
-//! The comparison begins at each limit's first alarm: before that, the role had not been told of the
-//! limit. An event may be delivered again, but it is one event, by its id and every other field.
+//! The comparison begins where the role certainly knew of the limit, or with the first alarm if that was
+//! before. An event may be delivered again, but it is one event, by its id and every other field.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -64,6 +64,8 @@ type Heard = Arc<Mutex<Vec<Event>>>;
 #[derive(Debug)]
 pub struct Alarms {
     limits: Vec<Limit>,
+    /// The first readings that were certainly held against them.
+    known_from: BTreeMap<i16, Place>,
     heard: Heard,
     listening: JoinHandle<()>,
 }
@@ -90,7 +92,12 @@ impl Alarms {
         let listening = tokio::spawn(async move {
             let Err(_) = listen(consumer, hearing).await;
         });
-        Ok(Self { limits, heard, listening })
+        Ok(Self { limits, known_from: BTreeMap::new(), heard, listening })
+    }
+
+    /// From these readings on the role certainly knows the limits.
+    pub fn known_from(&mut self, places: BTreeMap<i16, Place>) {
+        self.known_from = places;
     }
 
     fn heard(&self) -> MutexGuard<'_, Vec<Event>> {
@@ -106,7 +113,8 @@ impl Alarms {
         let mut count = 0;
         for limit in &self.limits {
             let exported = api.export(limit.sensor).await?;
-            let told = |heard: &[Event]| told(*limit, &exported, heard);
+            let known_from = self.known_from.get(&limit.sensor).copied().unwrap_or((u32::MAX, 0));
+            let told = |heard: &[Event]| told(*limit, known_from, &exported, heard);
             let what = || format!("all alarms are told: {:?}", told(&self.heard()));
             let told = wait::until(TOLD_WITHIN, what, async || Ok(told(&self.heard()).ok()));
             count += told.await?;
@@ -137,7 +145,12 @@ async fn listen(mut consumer: Consumer, heard: Heard) -> Result<Infallible, BusE
 }
 
 /// How many events the readings call for, if exactly those were heard.
-fn told(limit: Limit, exported: &[Exported], heard: &[Event]) -> Result<usize, String> {
+fn told(
+    limit: Limit,
+    known_from: Place,
+    exported: &[Exported],
+    heard: &[Event],
+) -> Result<usize, String> {
     let mut events: BTreeMap<Place, Vec<&Event>> = BTreeMap::new();
     for event in heard.iter().filter(|event| event.sensor == limit.sensor) {
         let of_place = events.entry((event.place.stream, event.place.seq)).or_default();
@@ -150,8 +163,8 @@ fn told(limit: Limit, exported: &[Exported], heard: &[Event]) -> Result<usize, S
     }
     let told: Vec<Crossing> =
         events.iter().map(|(place, of_place)| (*place, of_place[0].active)).collect();
-    let Some((first, _)) = told.first() else { return Ok(0) };
-    let called_for = called_for(limit, exported.iter().skip_while(|one| one.place < *first));
+    let first = told.first().map_or(known_from, |(first, _)| known_from.min(*first));
+    let called_for = called_for(limit, exported.iter().skip_while(|one| one.place < first));
     let differing = told.iter().zip(&called_for).find(|(told, called_for)| told != called_for);
     if told.len() == called_for.len() && differing.is_none() {
         return Ok(told.len());
@@ -189,6 +202,8 @@ mod tests {
 
     const LIMIT: Limit = Limit { sensor: 3, high: 10.0, hysteresis: 1.0 };
 
+    const START: Place = (1, 1);
+
     fn exported() -> Vec<Exported> {
         let values = [9.0, 11.0, 9.5, 12.0, 9.0, 10.0, 10.5, 1.0];
         let places = (1..).map(|seq| (1, seq));
@@ -212,21 +227,23 @@ mod tests {
 
     #[test]
     fn exactly_the_crossings_are_called_for_and_each_may_be_told_again_but_not_otherwise() {
-        assert_eq!(told(LIMIT, &exported(), &heard(&[2, 5, 7, 8])), Ok(4));
+        assert_eq!(told(LIMIT, START, &exported(), &heard(&[2, 5, 7, 8])), Ok(4));
         let mut again = heard(&[2, 5, 7, 8]);
         again.push(again[1].clone());
-        assert_eq!(told(LIMIT, &exported(), &again), Ok(4));
+        assert_eq!(told(LIMIT, START, &exported(), &again), Ok(4));
         again.last_mut().unwrap().id = "another".to_owned();
-        assert!(told(LIMIT, &exported(), &again).is_err());
+        assert!(told(LIMIT, START, &exported(), &again).is_err());
     }
 
     #[test]
     fn what_is_missing_or_too_much_is_seen_from_the_first_alarm_on() {
         for wrong in [&[2, 5, 7][..], &[2, 8], &[2, 5, 6, 7, 8], &[2, 5, 7, 8, 9]] {
-            assert!(told(LIMIT, &exported(), &heard(wrong)).is_err(), "{wrong:?}");
+            assert!(told(LIMIT, START, &exported(), &heard(wrong)).is_err(), "{wrong:?}");
         }
         // The limit was made known after reading 5.
-        assert_eq!(told(LIMIT, &exported(), &heard(&[7, 8])), Ok(2));
-        assert_eq!(told(LIMIT, &exported(), &[]), Ok(0));
+        assert_eq!(told(LIMIT, (1, 6), &exported(), &heard(&[7, 8])), Ok(2));
+        assert_eq!(told(LIMIT, (1, 9), &exported(), &[]), Ok(0));
+        assert!(told(LIMIT, (1, 6), &exported(), &[]).is_err());
+        assert!(told(LIMIT, START, &exported(), &heard(&[7, 8])).is_err());
     }
 }

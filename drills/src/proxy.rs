@@ -324,7 +324,7 @@ async fn pump(
 
 /// A sensor's number, from its HELLO.
 pub fn sensor_name(first: &[u8]) -> Option<String> {
-    let id = first.get(8..10)?.try_into().ok()?;
+    let id = first.get(6..8)?.try_into().ok()?;
     Some(i16::from_le_bytes(id).to_string())
 }
 
@@ -391,7 +391,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_vanishes_is_not_heard_of_again_not_even_that_it_is_gone() {
-        let (proxy, client, mut server) = connected().await;
+        let (proxy, client, server) = connected().await;
         let link = proxy.links("verify").remove(0);
         link.vanish();
         drop(client);
@@ -420,6 +420,6 @@ mod tests {
         let connect = b"\x10\x16\0\x04MQTT\x04\xc2\0\x0a\0\x0averify-out";
         assert_eq!(client_name(connect).as_deref(), Some("verify-out"));
         assert_eq!(client_name(&connect[..20]), None);
-        assert_eq!(sensor_name(b"VG\x01\x01\0\0\0\0\xff\xff").as_deref(), Some("-1"));
+        assert_eq!(sensor_name(b"VG\x01\x01\x3a\0\xff\xff\x01\0").as_deref(), Some("-1"));
     }
 }

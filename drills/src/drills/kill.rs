@@ -33,9 +33,9 @@ pub async fn transform(scene: &mut Scene) -> anyhow::Result<()> {
     behind_the_broker(scene, Role::Transform).await
 }
 
-/// The first death makes it read the limits.
 pub async fn alert(scene: &mut Scene) -> anyhow::Result<()> {
     scene.watch_limits().await?;
+    scene.recovers_within(RECOVERY).await?;
     behind_the_broker(scene, Role::Alert).await
 }
 

@@ -9,8 +9,11 @@ use crate::scene::Scene;
 use crate::scene::network::Wire;
 
 const RECOVERY: Duration = Duration::from_secs(15);
-/// One and a half keep-alives of 10 s, on both wires.
-const NOTICED: Duration = Duration::from_secs(15);
+/// One and a half keep-alives of 10 s, on both wires; and a second for those who look once a second.
+const BY_ITS_PARTNER: Duration = Duration::from_secs(16);
+/// Two of them: an MQTT client asks after one, and gives up after the next. That, too, ends a sensor's
+/// old session at the broker, when its next one begins.
+const BY_ITSELF: Duration = Duration::from_secs(21);
 const LATENCY: Duration = Duration::from_millis(200);
 /// Connections that one reset may lead to: who loses one of its two drops both, and may be reset again
 /// before they stand.
@@ -68,11 +71,13 @@ pub async fn is_slow_and_resets(scene: &mut Scene) -> anyhow::Result<()> {
 }
 
 pub async fn swallows_a_peer(scene: &mut Scene) -> anyhow::Result<()> {
-    for (wire, whose) in
-        [(Wire::Bus, "store"), (Wire::Bus, "verify"), (Wire::Sensors, "1"), (Wire::Bus, "alert")]
-    {
+    for (wire, whose, there, here) in [
+        (Wire::Sensors, "1", BY_ITS_PARTNER, BY_ITSELF),
+        (Wire::Bus, "verify", BY_ITSELF, BY_ITS_PARTNER),
+        (Wire::Bus, "store", BY_ITSELF, BY_ITS_PARTNER),
+    ] {
         scene.random_moment().await;
-        scene.vanish(wire, whose, NOTICED).await?;
+        scene.vanish(wire, whose, there, here).await?;
         scene.recovers_within(RECOVERY).await?;
     }
     Ok(())

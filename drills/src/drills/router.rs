@@ -13,7 +13,8 @@ pub async fn hangs(scene: &mut Scene) -> anyhow::Result<()> {
     for _ in 0..scene.times(2) {
         let pids = scene.pids();
         scene.random_moment().await;
-        let _hanging = scene.hang_router().await?;
+        let hanging = scene.hang_router().await?;
+        scene.watchdog_notices(hanging).await?;
         scene.is_replaced(Role::Broker, &pids).await?;
         scene.took_at_most(REPLACED)?;
         scene.recovers_within(RECOVERY).await?;

@@ -4,16 +4,18 @@ use std::fs::OpenOptions;
 use std::io::Write;
 
 use anyhow::Context;
+use vigia_kit::site::Role;
 
 use super::Scene;
 use crate::alarms::{Alarms, Limit, PRESSURE};
+use crate::truth::TruthFile;
 
 /// Little enough for noise to cross it there and back many times a minute.
 const HYSTERESIS: f64 = 0.0078125;
 
 impl Scene {
-    /// Puts a limit at every sensor's present pressure, where it is crossed all the time, and listens
-    /// for alarms from now on. Roles know of it from their next start on.
+    /// Puts a limit at every sensor's present pressure, where it is crossed all the time, listens for
+    /// alarms, and kills alert, which so learns of the limits.
     ///
     /// # Errors
     /// If the configuration cannot be changed, or the broker not be reached.
@@ -33,7 +35,14 @@ impl Scene {
         }
         let mut file = OpenOptions::new().append(true).open(self.site.file("vigia.toml"))?;
         file.write_all(text.as_bytes()).context("cannot configure limits")?;
-        self.alarms = Some(Alarms::listen(&self.site, limits).await?);
+        let mut alarms = Alarms::listen(&self.site, limits).await?;
+        self.kill(Role::Alert).await?;
+        self.load.catch_up()?;
+        let newest = |file: &TruthFile| file.truth.sent.keys().max().copied().unwrap_or_default();
+        // What was not sent when the old process was dead, only the new one can have looked at.
+        let unsent = |file: &TruthFile| (newest(file).0, newest(file).1 + 1);
+        alarms.known_from(self.load.truths().map(|(id, file)| (id, unsent(file))).collect());
+        self.alarms = Some(alarms);
         Ok(())
     }
 }

@@ -13,6 +13,9 @@ use crate::wait;
 /// A full disk, a failing sync and a dead router are noticed this soon.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 
+/// Its last words.
+const WATCHDOG: &str = "the broker is dead inside this process";
+
 impl Scene {
     /// Fills the role's small disk, so that no more than this is left.
     ///
@@ -96,6 +99,25 @@ impl Scene {
             "thread router-0 ({thread}) of broker {broker} hangs in its system calls"
         ));
         Ok(strace)
+    }
+
+    /// Waits until the broker's watchdog has had enough; then what hangs is let go, as strace would hold
+    /// the dead process.
+    ///
+    /// # Errors
+    /// If it does not notice.
+    pub async fn watchdog_notices(&mut self, hanging: Strace) -> anyhow::Result<()> {
+        let system = &self.system;
+        let before = self.watchdog;
+        let what = || "the watchdog ends the broker".to_owned();
+        self.watchdog = wait::until(NOTICED_WITHIN, what, async || {
+            Ok(Some(system.said(WATCHDOG)).filter(|now| *now > before))
+        })
+        .await?;
+        drop(hanging);
+        let after = self.fault.elapsed().as_secs_f64();
+        self.saw(format!("after {after:.1} s the log says: {WATCHDOG}"));
+        Ok(())
     }
 
     /// It took no longer than this since the fault.

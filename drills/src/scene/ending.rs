@@ -65,6 +65,9 @@ impl Scene {
         report.reasons.extend(findings.defects(self.drill.expected));
         report.reasons.extend(disagreements(&findings, &books, self.drill.expected));
         report.reasons.extend(books.reasons.iter().map(|reason| format!("ledger: {reason}")));
+        if report.reasons.is_empty() {
+            return Ok(());
+        }
         report.reasons.extend(findings.examples.iter().map(|example| format!("such as {example}")));
         Ok(())
     }

@@ -55,6 +55,8 @@ pub struct Scene {
     account: Vec<String>,
     alarms: Option<Alarms>,
     wires: Option<Wires>,
+    /// How often the broker's watchdog has bitten.
+    watchdog: usize,
 }
 
 /// The network, where it can be bad.
@@ -137,6 +139,7 @@ impl Scene {
             account: Vec::new(),
             alarms: None,
             wires,
+            watchdog: 0,
         };
         if options.keep {
             scene.site.keep();

@@ -104,8 +104,8 @@ impl Scene {
         .await
     }
 
-    /// Neither side of these connections hears of the other again. Waits until both have given them up,
-    /// which takes no longer than this.
+    /// Neither side of these connections hears of the other again. Waits until both have given them up:
+    /// who had connected within `there`, the broker within `here`.
     ///
     /// # Errors
     /// If one does not, or later.
@@ -120,19 +120,22 @@ impl Scene {
             let (up, down) = (ended(Way::Up), ended(Way::Down));
             format!("{} connections of {whose} are given up: {up} there, {down} here", links.len())
         };
-        wait::until(limit * 3, what, async || {
+        wait::until(2 * there.max(here), what, async || {
             Ok(BOTH.iter().all(|way| ended(*way) == links.len()).then_some(()))
         })
         .await?;
         for link in &links {
-            let after = |way| link.ended(way).map(|end| (end - begun).as_secs_f64());
-            let [here, there] = [Way::Up, Way::Down].map(|way| after(way).unwrap_or_default());
-            let name = link.name();
+            let after = |way| link.ended(way).map_or(Duration::MAX, |end| end - begun);
+            let (by_itself, by_broker) = (after(Way::Up), after(Way::Down));
             let words = format!(
-                "{name} vanished without a word: given up by itself after {here:.1} s, by the broker \
-                 after {there:.1} s"
+                "{whose} ({}) vanished without a word: given up by itself after {:.1} s, by the broker \
+                 after {:.1} s",
+                link.name(),
+                by_itself.as_secs_f64(),
+                by_broker.as_secs_f64()
             );
-            ensure!(here.max(there) <= limit.as_secs_f64(), "{words}, expected {limit:?} at most");
+            let in_time = by_itself <= there && by_broker <= here;
+            ensure!(in_time, "{words}; expected {there:?} and {here:?} at most");
             self.saw(words);
         }
         self.repaired();

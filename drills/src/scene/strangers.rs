@@ -55,11 +55,10 @@ impl Scene {
     /// # Errors
     /// If it is not.
     pub async fn is_served(&mut self, id: i16, readings: u64) -> anyhow::Result<()> {
-        let load = &mut self.load;
         let what = || format!("sensor {id} is served");
         wait::until(SETTLED_WITHIN, what, async || {
-            load.catch_up()?;
-            let served = load.truth(id).map_or(0, crate::truth::Truth::acknowledgements);
+            self.listen()?;
+            let served = self.load.truth(id).map_or(0, crate::truth::Truth::acknowledgements);
             Ok((served >= readings).then_some(()))
         })
         .await
@@ -94,11 +93,11 @@ impl Scene {
         };
         act(self).await?;
         let (before, refused) = (served(self)?, self.system.said(REFUSED));
-        let system = &self.system;
         let what = || format!("sensor {id} ({why}) is refused");
         // More than one: the first may be another's.
         let count = wait::until(REFUSED_WITHIN, what, async || {
-            Ok(Some(system.said(REFUSED)).filter(|now| *now >= refused + 3))
+            self.listen()?;
+            Ok(Some(self.system.said(REFUSED)).filter(|now| *now >= refused + 3))
         })
         .await?;
         let after = served(self)?;
