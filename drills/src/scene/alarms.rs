@@ -12,6 +12,9 @@ use crate::truth::TruthFile;
 
 /// Little enough for noise to cross it there and back many times a minute.
 const HYSTERESIS: f64 = 0.0078125;
+/// Half the distance of two neighbouring f32 around 1000: no pressure equals a limit, nor does the decimal
+/// number as which it is shown and compared.
+const BETWEEN: f64 = 0.000030517578125;
 
 impl Scene {
     /// Puts a limit at every sensor's present pressure, where it is crossed all the time, listens for
@@ -26,7 +29,7 @@ impl Scene {
         for (sensor, file) in self.load.truths() {
             let newest = file.truth.sent.iter().max_by_key(|(place, _)| **place);
             let high = newest.and_then(|(_, newest)| newest.values[PRESSURE]);
-            let high = f64::from(high.context("a sensor has no pressure yet")?);
+            let high = f64::from(high.context("a sensor has no pressure yet")?) + BETWEEN;
             limits.push(Limit { sensor, high, hysteresis: HYSTERESIS });
             text.push_str(&format!(
                 "\n[[alert.limits]]\nname = \"drill\"\nsensor = {sensor}\nquantity = \"pressure\"\n\

@@ -109,7 +109,13 @@ impl Scene {
     ///
     /// # Errors
     /// If one does not, or later.
-    pub async fn vanish(&mut self, wire: Wire, whose: &str, limit: Duration) -> anyhow::Result<()> {
+    pub async fn vanish(
+        &mut self,
+        wire: Wire,
+        whose: &str,
+        there: Duration,
+        here: Duration,
+    ) -> anyhow::Result<()> {
         self.link(wire, whose).await?;
         let links = self.proxy(wire).links(whose);
         self.fault_comes()?;
@@ -120,7 +126,7 @@ impl Scene {
             let (up, down) = (ended(Way::Up), ended(Way::Down));
             format!("{} connections of {whose} are given up: {up} there, {down} here", links.len())
         };
-        wait::until(2 * there.max(here), what, async || {
+        wait::until(there.max(here) * 2, what, async || {
             Ok(BOTH.iter().all(|way| ended(*way) == links.len()).then_some(()))
         })
         .await?;
