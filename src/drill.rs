@@ -1,13 +1,16 @@
 //! `vigia drill`: breaks the system on purpose and lets an oracle judge.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use tokio::runtime::Builder;
 use vigia_drills::catalog::{CONTROLS, DRILLS, Drill, find};
+use vigia_drills::is_good;
 use vigia_drills::load::NoSensorProgram;
-use vigia_drills::report::Verdict;
+use vigia_drills::report::{Report, Verdict, markdown};
 use vigia_kit::config::ConfigError;
 use vigia_kit::shutdown::Shutdown;
 
@@ -15,21 +18,28 @@ use crate::exit::{Answer, Outcome, Unavailable};
 use crate::table::{columns, print};
 use crate::{duration, leash};
 
+/// What `short` has less of.
+const SHORT_TIMES: u32 = 2;
+const SHORT_DOWN: Duration = Duration::from_secs(5);
+
 /// `vigia drill`
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each drill makes a site of its own, starts the real system and real sensors, injects a fault, and compares
 what the sensors were acknowledged with what the API exports. It prints one line of JSON.
 
-Exits 0 only if the verdict is pass; for controls, only if the oracle saw every deliberate defect.
+Exits 0 only if every verdict is pass; for controls, only if the oracle saw every deliberate defect.
+The verdict is unknown, which is no pass, where the machine does not let something be tried.
 
 Examples:
   vigia drill list
   vigia drill kill-store --seed 7
-  vigia drill all --json
+  vigia drill short                 one of each kind of fault, few times: minutes
+  vigia drill all --report drills.md
+  vigia drill chaos --for 10m --seed 3
   vigia drill controls              needs cargo build --release --features sabotage")]
 pub struct Options {
-    /// Its name; or list, all, controls
+    /// Its name; or list, short, all, controls
     name: String,
     /// Decides the moments of faults
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -46,6 +56,12 @@ pub struct Options {
     /// How long the system is down, where it is (500ms, 30s, 5m)
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     down: Option<Duration>,
+    /// How long random faults go on
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
+    time: Option<Duration>,
+    /// Also write what was done and found to this file, as Markdown
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 /// Runs what was asked for.
@@ -73,22 +89,45 @@ async fn drill(options: &Options) -> Outcome {
         keep: options.keep,
         times: options.times,
         down: options.down,
+        time: options.time,
     };
-    let good = match options.name.as_str() {
+    let (reports, good) = match options.name.as_str() {
         "list" => {
             print(&list())?;
-            true
+            return Ok(Answer::Yes);
         }
-        "all" => vigia_drills::run_all(DRILLS, &how).await?,
-        "controls" => vigia_drills::run_all(CONTROLS, &how).await?,
+        "short" => {
+            let less = vigia_drills::Options {
+                times: how.times.or(Some(SHORT_TIMES)),
+                down: how.down.or(Some(SHORT_DOWN)),
+                ..how
+            };
+            all(DRILLS.iter().filter(|drill| drill.short), &less).await?
+        }
+        "all" => all(DRILLS, &how).await?,
+        "controls" => all(CONTROLS, &how).await?,
         name => {
             let drill = find(name).ok_or_else(|| {
                 ConfigError(format!("there is no drill {name:?}; 'vigia drill list' shows all"))
             })?;
-            vigia_drills::run(drill, &how).await?.verdict == Verdict::Pass
+            let report = vigia_drills::run(drill, &how).await?;
+            let good = report.verdict == Verdict::Pass;
+            (vec![report], good)
         }
     };
+    if let Some(file) = &options.report {
+        fs::write(file, markdown(&reports)).with_context(|| format!("{}", file.display()))?;
+    }
     Ok(if good { Answer::Yes } else { Answer::No })
+}
+
+async fn all(
+    drills: impl IntoIterator<Item = &'static Drill>,
+    how: &vigia_drills::Options,
+) -> anyhow::Result<(Vec<Report>, bool)> {
+    let reports = vigia_drills::run_all(drills, how).await?;
+    let good = reports.iter().all(is_good);
+    Ok((reports, good))
 }
 
 fn list() -> String {

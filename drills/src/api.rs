@@ -22,6 +22,11 @@ pub struct Api {
     base: String,
 }
 
+/// The API knows nothing of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is not found")]
+struct NotFound(String);
+
 #[derive(Debug, Deserialize)]
 struct Page {
     readings: Vec<Reading>,
@@ -61,6 +66,9 @@ impl Api {
         let answer = answer.with_context(|| format!("cannot reach {url}"))?;
         let status = answer.status();
         let text = answer.text().await.with_context(|| format!("{url} broke off its answer"))?;
+        if status == reqwest::StatusCode::NOT_FOUND {
+            return Err(NotFound(url).into());
+        }
         if !status.is_success() {
             bail!("{url} answers {status}: {text}");
         }
@@ -84,7 +92,7 @@ impl Api {
         Ok((reading.stream, reading.seq))
     }
 
-    /// Every reading of the sensor, in the API's order.
+    /// Every reading of the sensor, in the API's order; none if it is not known.
     ///
     /// # Errors
     /// If a page cannot be had.
@@ -95,7 +103,10 @@ impl Api {
         loop {
             let mut query = vec![("limit", PAGE)];
             query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-            let page: Page = self.get(&path, &query).await?;
+            let page: Page = match self.get(&path, &query).await {
+                Err(error) if error.is::<NotFound>() && all.is_empty() => return Ok(all),
+                page => page?,
+            };
             for reading in &page.readings {
                 all.push(reading.exported().with_context(|| format!("{path}: {reading:?}"))?);
             }

@@ -2,7 +2,10 @@
 
 use std::pin::Pin;
 
-use crate::drills::{journal, kill, power, sensor, stop};
+use vigia_kit::site::Role;
+
+use crate::chaos;
+use crate::drills::{disk, journal, kill, network, power, router, sensor, stop, strangers};
 use crate::load::Rate;
 use crate::oracle::Expected;
 use crate::scene::Scene;
@@ -26,6 +29,8 @@ pub struct Drill {
     pub expected: Expected,
     /// Whether it is a negative control.
     pub control: Option<Control>,
+    /// Whether it belongs to those that tests run: one of each kind of fault.
+    pub short: bool,
     /// Does it.
     pub play: fn(&mut Scene) -> Playing<'_>,
 }
@@ -55,10 +60,11 @@ const FLOOD: Rate = Rate { sensors: 8, hertz: 3_000 };
 const USUAL: Drill = Drill {
     name: "",
     sentence: "",
-    site: Settings { forgetful: false, sabotage: None },
+    site: Settings::PLAIN,
     load: LIVE,
-    expected: Expected { duplicates: false },
+    expected: Expected { duplicates: false, copies: false },
     control: None,
+    short: false,
     play: |_| Box::pin(async { Ok(()) }),
 };
 
@@ -68,12 +74,14 @@ pub const DRILLS: &[Drill] = &[
         name: "kill-broker",
         sentence: "kill -9 of the broker under load: it is back in 5 s and nothing is lost",
         play: |scene| Box::pin(kill::broker(scene)),
+        short: true,
         ..USUAL
     },
     Drill {
         name: "kill-store",
         sentence: "kill -9 of the store under load: a commit that was under way counts once",
         play: |scene| Box::pin(kill::store(scene)),
+        short: true,
         ..USUAL
     },
     Drill {
@@ -100,6 +108,7 @@ pub const DRILLS: &[Drill] = &[
                    sensors destroyed: all that was acknowledged is there",
         site: FORGETFUL,
         play: |scene| Box::pin(power::off(scene)),
+        short: true,
         ..USUAL
     },
     Drill {
@@ -108,14 +117,16 @@ pub const DRILLS: &[Drill] = &[
                    memory stays bounded, acknowledgements go on",
         load: FLOOD,
         play: |scene| Box::pin(stop::store(scene)),
+        short: true,
         ..USUAL
     },
     Drill {
         name: "lose-journal",
         sentence: "everything killed and the journal deleted under load: sensors deliver again what was \
                    not stored, and the ledger names the lost logs",
-        expected: Expected { duplicates: true },
+        expected: Expected { duplicates: true, copies: false },
         play: |scene| Box::pin(journal::lose(scene)),
+        short: true,
         ..USUAL
     },
     Drill {
@@ -123,18 +134,156 @@ pub const DRILLS: &[Drill] = &[
         sentence: "the system down for a minute, sensors killed and restarted meanwhile: they deliver \
                    everything afterwards, in order, once",
         play: |scene| Box::pin(sensor::restart(scene)),
+        short: true,
+        ..USUAL
+    },
+    Drill {
+        name: "kill-alert",
+        sentence: "kill -9 of alert while limits are crossed: every alarm is raised once",
+        play: |scene| Box::pin(kill::alert(scene)),
+        short: true,
+        ..USUAL
+    },
+    Drill {
+        name: "stop-in-order",
+        sentence: "SIGTERM to every role in a random order: each ends in 10 s, and all resumes",
+        play: |scene| Box::pin(stop::in_any_order(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "crash-loop",
+        sentence: "a role that dies at its start, again and again: it is tried ever more rarely, the \
+                   others live, and it is back when the cause is gone",
+        play: |scene| Box::pin(kill::at_start(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "cut-sensors",
+        sentence: "the network between sensors and broker is cut: what they took meanwhile is delivered \
+                   in order, five times as fast as it came",
+        site: PROXIED,
+        play: |scene| Box::pin(network::cut_from_sensors(scene)),
+        short: true,
+        ..USUAL
+    },
+    Drill {
+        name: "cut-bus",
+        sentence: "each role in turn is cut off from the broker, both ways and one way: \
+                   acknowledgements go on, and nothing is lost",
+        site: PROXIED,
+        play: |scene| Box::pin(network::cut_from_roles(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "flaky-network",
+        sentence: "everything takes 200 ms and connections are reset at random: no storm of new ones",
+        site: PROXIED,
+        play: |scene| Box::pin(network::is_slow_and_resets(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "vanished-peer",
+        sentence: "one side of a connection is gone without a word: the other notices within one and a \
+                   half keep-alives",
+        site: PROXIED,
+        play: |scene| Box::pin(network::swallows_a_peer(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "corrupt-link",
+        sentence: "bits turned over between sensor and broker: the connection is closed, and everything \
+                   sent again as it was",
+        site: PROXIED,
+        play: |scene| Box::pin(network::flips_bits(scene)),
+        short: true,
+        ..USUAL
+    },
+    Drill {
+        name: "replay",
+        sentence: "a recorded connection, a frame and an answer of it played again: no row is added, and \
+                   the sensor forgets nothing",
+        site: PROXIED,
+        play: |scene| Box::pin(network::plays_again(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "strangers",
+        sentence: "sensors with a wrong key, an unknown id, a revoked one, an old epoch: not let in, told \
+                   in the log, and others are served as before",
+        play: |scene| Box::pin(strangers::are_refused(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "sensor-forgets",
+        sentence: "a sensor's spool is deleted: it goes on in a new stream",
+        play: |scene| Box::pin(sensor::forgets(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "sensor-rollback",
+        sentence: "a sensor's spool is an old copy of itself: it goes on in a new stream, and what it \
+                   still held there is another reading",
+        expected: Expected { duplicates: false, copies: true },
+        play: |scene| Box::pin(sensor::is_rolled_back(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "router-dead",
+        sentence: "the router hangs inside a broker that lives: the broker is replaced within 20 s",
+        site: TRACED,
+        play: |scene| Box::pin(router::hangs(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "journal-disk-full",
+        sentence: "the journal's disk is nearly full, and then wholly: nothing is acknowledged, and all \
+                   resumes when there is room",
+        site: Settings { small_disk: Some(Role::Broker), ..Settings::PLAIN },
+        play: |scene| Box::pin(disk::of_the_journal_is_full(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "store-disk-full",
+        sentence: "the store's disk is full: the store ends, acknowledgements go on, and all resumes when \
+                   there is room",
+        site: Settings { small_disk: Some(Role::Store), ..Settings::PLAIN },
+        play: |scene| Box::pin(disk::of_the_store_is_full(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "fsync-eio-journal",
+        sentence: "the first, second … tenth sync of the journal fails: the broker ends, and what was not \
+                   synced was not acknowledged",
+        site: TRACED,
+        play: |scene| Box::pin(disk::of_the_journal_fails(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "fsync-eio-store",
+        sentence: "the first, second … tenth sync of the store fails: the store ends, and is filled again",
+        site: TRACED,
+        play: |scene| Box::pin(disk::of_the_store_fails(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "chaos",
+        sentence: "faults of every kind, at random, one after the other",
+        site: Settings { proxied: true, ..FORGETFUL },
+        play: |scene| Box::pin(chaos::play(scene)),
         ..USUAL
     },
 ];
 
-const FORGETFUL: Settings = Settings { forgetful: true, sabotage: None };
+const FORGETFUL: Settings = Settings { forgetful: true, ..Settings::PLAIN };
+const PROXIED: Settings = Settings { proxied: true, ..Settings::PLAIN };
+const TRACED: Settings = Settings { traced: true, ..Settings::PLAIN };
 
 /// What must fail.
 pub const CONTROLS: &[Drill] = &[
     Drill {
         name: "ack-before-fsync",
         sentence: "negative control: the journal acknowledges before its sync, and the power is cut",
-        site: Settings { forgetful: true, sabotage: Some("ack-before-fsync") },
+        site: Settings { sabotage: Some("ack-before-fsync"), ..FORGETFUL },
         control: Some(Control { shows: Shows::Lost }),
         play: |scene| Box::pin(power::off(scene)),
         ..USUAL
@@ -142,7 +291,7 @@ pub const CONTROLS: &[Drill] = &[
     Drill {
         name: "trim-on-puback",
         sentence: "negative control: a PUBACK frees the journal, and broker and store die",
-        site: Settings { forgetful: false, sabotage: Some("trim-on-puback") },
+        site: Settings { sabotage: Some("trim-on-puback"), ..Settings::PLAIN },
         control: Some(Control { shows: Shows::Lost }),
         play: |scene| Box::pin(kill::broker_and_store(scene)),
         ..USUAL
@@ -150,7 +299,7 @@ pub const CONTROLS: &[Drill] = &[
     Drill {
         name: "drop-one",
         sentence: "negative control: the store forgets one reading of 1,000",
-        site: Settings { forgetful: false, sabotage: Some("drop-one") },
+        site: Settings { sabotage: Some("drop-one"), ..Settings::PLAIN },
         control: Some(Control { shows: Shows::Lost }),
         play: |scene| Box::pin(kill::verify(scene)),
         ..USUAL
@@ -158,7 +307,7 @@ pub const CONTROLS: &[Drill] = &[
     Drill {
         name: "store-twice",
         sentence: "negative control: the store keeps one reading of 1,000 twice",
-        site: Settings { forgetful: false, sabotage: Some("store-twice") },
+        site: Settings { sabotage: Some("store-twice"), ..Settings::PLAIN },
         control: Some(Control { shows: Shows::Duplicated }),
         play: |scene| Box::pin(kill::verify(scene)),
         ..USUAL

@@ -8,17 +8,22 @@
 //! Deliberately absent: any way into the processes. What a drill knows it has from their files, their
 //! API and /proc, as anybody could.
 
+pub mod alarms;
 pub mod api;
 pub mod books;
 pub mod catalog;
+pub mod chaos;
+pub mod disk;
 mod drills;
 pub mod load;
 pub mod oracle;
 pub mod process;
+pub mod proxy;
 pub mod random;
 pub mod report;
 pub mod scene;
 pub mod site;
+pub mod strace;
 pub mod system;
 pub mod truth;
 pub mod wait;
@@ -45,7 +50,14 @@ pub struct Options {
     pub times: Option<u32>,
     /// How long something is down, instead of what the drill has.
     pub down: Option<Duration>,
+    /// How long faults go on, instead of what the drill has.
+    pub time: Option<Duration>,
 }
+
+/// The machine does not let this be tried: nothing is known.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotHere(pub &'static str);
 
 /// Runs a drill and prints what it found.
 ///
@@ -63,9 +75,16 @@ pub async fn run(drill: &'static Drill, options: &Options) -> anyhow::Result<Rep
     if options.account {
         print(&format!("{}: {}", drill.name, drill.sentence));
     }
-    let mut scene = Scene::open(drill, options).await?;
-    let played = (drill.play)(&mut scene).await;
-    let report = scene.close(played).await;
+    let report = match Scene::open(drill, options).await {
+        Ok(mut scene) => {
+            let played = (drill.play)(&mut scene).await;
+            scene.close(played).await
+        }
+        Err(error) if error.is::<NotHere>() => {
+            Report { reasons: vec![error.to_string()], ..Report::new(drill, options.seed) }
+        }
+        Err(error) => return Err(error),
+    };
     if options.account {
         print(report.to_string().trim_end());
     }
@@ -73,24 +92,28 @@ pub async fn run(drill: &'static Drill, options: &Options) -> anyhow::Result<Rep
     Ok(report)
 }
 
-/// Runs one drill after the other. Returns whether all of them ended as they should: drills with a
-/// pass, negative controls with the oracle finding the defect.
+/// Runs one drill after the other.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_all(
     drills: impl IntoIterator<Item = &'static Drill>,
     options: &Options,
-) -> anyhow::Result<bool> {
-    let mut good = true;
+) -> anyhow::Result<Vec<Report>> {
+    let mut reports = Vec::new();
     for drill in drills {
-        let report = run(drill, options).await?;
-        good &= match &drill.control {
-            None => report.verdict == Verdict::Pass,
-            Some(control) => was_caught(control, &report),
-        };
+        reports.push(run(drill, options).await?);
     }
-    Ok(good)
+    Ok(reports)
+}
+
+/// Whether it ended as it should: a drill with a pass, a negative control with the oracle finding the
+/// defect.
+pub fn is_good(report: &Report) -> bool {
+    match &report.drill.control {
+        None => report.verdict == Verdict::Pass,
+        Some(control) => was_caught(control, report),
+    }
 }
 
 /// Whether the oracle saw the defect, and not only something else went wrong.

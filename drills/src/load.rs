@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use crate::process::Process;
 use crate::site::Site;
 use crate::system::append;
-use crate::truth::{Place, TruthFile};
+use crate::truth::{Place, Truth, TruthFile};
 use crate::wait;
 
 const PROGRAM: &str = "vigia-sensor";
@@ -59,33 +59,49 @@ pub struct Load {
 #[derive(Debug)]
 struct Sensor {
     id: i16,
+    key: PathBuf,
+    /// Whether it must deliver everything before the end; a stranger need not, and is not let in.
+    owes: bool,
+    /// It does not start again.
+    retired: bool,
     child: Option<Child>,
     truth: TruthFile,
 }
 
 impl Load {
-    /// For a site that listens. No sensor runs yet.
+    /// For a site whose sensors connect to `ingress`. None runs yet.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn new(site: &Site, program: PathBuf, rate: Rate, seed: u64) -> anyhow::Result<Self> {
+    pub fn new(
+        site: &Site,
+        ingress: SocketAddr,
+        program: PathBuf,
+        rate: Rate,
+        seed: u64,
+    ) -> anyhow::Result<Self> {
         for part in ["truth", "spools"] {
             fs::create_dir_all(site.file(part)).context("cannot make the sensors' directories")?;
         }
-        let ingress = site.addresses().context("the site has no addresses")?.sensor;
-        let sensor = |id: i16| {
-            let truth = TruthFile::new(site.file(&format!("truth/{id}.txt")));
-            Sensor { id, child: None, truth }
-        };
-        Ok(Self {
+        let mut load = Self {
             program,
             executable: site.executable.clone(),
             site: site.path().to_owned(),
             ingress,
             seed,
             hertz: rate.hertz,
-            sensors: (1..=rate.sensors).map(sensor).collect(),
-        })
+            sensors: Vec::new(),
+        };
+        for id in 1..=rate.sensors {
+            load.add(id, load.site.join(format!("devices/{id}.key")), true);
+        }
+        Ok(load)
+    }
+
+    /// One more sensor with this key, which does not run yet. `owes`: it must deliver all it takes.
+    pub fn add(&mut self, id: i16, key: PathBuf, owes: bool) {
+        let truth = TruthFile::new(self.site.join(format!("truth/{id}.txt")));
+        self.sensors.push(Sensor { id, key, owes, retired: false, child: None, truth });
     }
 
     /// Starts those that do not run, and waits until each has been acknowledged something.
@@ -109,7 +125,8 @@ impl Load {
     /// If one cannot be started.
     pub fn start_blindly(&mut self) -> anyhow::Result<()> {
         let file = |path: String| self.site.join(path);
-        for sensor in self.sensors.iter_mut().filter(|sensor| sensor.child.is_none()) {
+        let is_down = |sensor: &&mut Sensor| sensor.child.is_none() && !sensor.retired;
+        for sensor in self.sensors.iter_mut().filter(is_down) {
             let id = sensor.id;
             let seed = self.seed.wrapping_mul(1_000).wrapping_add(id.unsigned_abs().into());
             let child = Command::new(&self.executable)
@@ -117,7 +134,7 @@ impl Load {
                 .arg(&self.program)
                 .args(["--connect", &self.ingress.to_string()])
                 .arg("--key")
-                .arg(file(format!("devices/{id}.key")))
+                .arg(&sensor.key)
                 .arg("--spool")
                 .arg(file(format!("spools/{id}")))
                 .arg("--truth")
@@ -157,6 +174,11 @@ impl Load {
         self.truths().map(|(_, file)| file.truth.acknowledgements()).sum()
     }
 
+    /// What one sensor claims, as of the last [`Load::catch_up`].
+    pub fn truth(&self, id: i16) -> Option<&Truth> {
+        self.truths().find(|(own, _)| *own == id).map(|(_, file)| &file.truth)
+    }
+
     /// How far acknowledgements have come, per sensor.
     pub fn fronts(&self) -> Vec<(i16, Place)> {
         self.truths().map(|(id, file)| (id, file.truth.front())).collect()
@@ -186,12 +208,28 @@ impl Load {
         Ok(killed)
     }
 
+    /// kill -9 of a sensor that is not to start again.
+    ///
+    /// # Errors
+    /// If it cannot be watched.
+    pub async fn retire(&mut self, id: i16) -> anyhow::Result<()> {
+        self.kill(|own| own == id).await?;
+        let retired = self.sensors.iter_mut().filter(|sensor| sensor.id == id);
+        retired.for_each(|sensor| sensor.retired = true);
+        Ok(())
+    }
+
+    /// Where the sensor keeps what it holds.
+    pub fn spool(&self, id: i16) -> PathBuf {
+        self.site.join(format!("spools/{id}"))
+    }
+
     /// Takes a dead sensor's memory.
     ///
     /// # Errors
     /// What the file system says.
     pub fn destroy_spool(&self, id: i16) -> anyhow::Result<()> {
-        let spool = self.site.join(format!("spools/{id}"));
+        let spool = self.spool(id);
         fs::remove_dir_all(&spool).with_context(|| format!("cannot remove {}", spool.display()))
     }
 
@@ -220,6 +258,9 @@ impl Load {
     /// # Errors
     /// If one ends otherwise than with everything delivered.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
+        let strangers: Vec<i16> =
+            self.sensors.iter().filter(|sensor| !sensor.owes).map(|sensor| sensor.id).collect();
+        self.kill(|id| strangers.contains(&id)).await?;
         for (_, process) in self.processes() {
             process.signal(Signal::TERM)?;
         }

@@ -1,7 +1,7 @@
 //! The oracle: what sensors claim against what the API exports. Pure, and it believes neither the
 //! system's counters nor its words; those it only compares with what it found.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::books::Books;
 use crate::truth::{Measured, Place, Truth};
@@ -29,6 +29,8 @@ pub struct Findings {
     pub lost: u64,
     /// Exported once more, under whatever number.
     pub duplicated: u64,
+    /// Of those, the ones that stand in another stream, into which their sensor has renumbered them.
+    pub moved: u64,
     /// Exported, but never sent like that.
     pub unexpected: u64,
     /// Exported after a later one of the same sensor.
@@ -52,15 +54,17 @@ pub fn judge<'a>(sensors: impl IntoIterator<Item = (i16, &'a Truth, &'a [Exporte
 
 impl Findings {
     fn judge(&mut self, sensor: i16, truth: &Truth, exported: &[Exported]) {
-        let mut times = HashSet::with_capacity(exported.len());
+        let mut times: HashMap<i64, u32> = HashMap::with_capacity(exported.len());
         // By time, because a sensor may have to send what it holds again in another stream.
         let mut present = HashSet::with_capacity(exported.len());
         let mut last: Option<&Exported> = None;
         for one in exported {
             let Measured { time, .. } = one.measured;
             self.stored += 1;
-            if !times.insert(time) {
+            let (stream, _) = one.place;
+            if let Some(first) = times.insert(time, stream) {
                 self.duplicated += 1;
+                self.moved += u64::from(first != stream);
                 self.example(|| format!("sensor {sensor}: time {time} again at {:?}", one.place));
             } else if last.is_some_and(|last| one.place <= last.place || time <= last.measured.time)
             {
@@ -128,10 +132,11 @@ impl Findings {
     }
 
     /// What is wrong with what was found, in sentences.
-    pub fn defects(&self) -> Vec<String> {
+    pub fn defects(&self, expected: Expected) -> Vec<String> {
+        let moved = if expected.copies { self.moved } else { 0 };
         let defects = [
             (self.lost, "acknowledged readings are lost"),
-            (self.duplicated, "readings are stored more than once"),
+            (self.duplicated - moved, "readings are stored more than once"),
             (self.unexpected, "stored readings were never sent like that"),
             (self.disordered, "readings are out of order"),
             (self.unclaimed, "lines are missing or wrong in the sensors' truth files"),
@@ -146,6 +151,9 @@ impl Findings {
 pub struct Expected {
     /// Sensors deliver again what the store has already.
     pub duplicates: bool,
+    /// Sensors whose memory was rolled back deliver what they hold again, in a new stream: another
+    /// identity, so that nobody but an oracle can know them again.
+    pub copies: bool,
 }
 
 /// Where the ledger says otherwise than what was found, in sentences.
@@ -230,7 +238,7 @@ mod tests {
         // What is not acknowledged may be missing.
         let clean = Findings { stored: 15, ..clean };
         assert_eq!(found(&truth, &exported[..15]), clean);
-        assert!(clean.defects().is_empty());
+        assert!(clean.defects(Expected::default()).is_empty());
     }
 
     #[test]
@@ -240,7 +248,7 @@ mod tests {
         exported.remove(3);
         let findings = found(&truth, &exported);
         assert_eq!((findings.lost, findings.stored), (2, 18));
-        assert_eq!(findings.defects(), ["2 acknowledged readings are lost"]);
+        assert_eq!(findings.defects(Expected::default()), ["2 acknowledged readings are lost"]);
     }
 
     #[test]
@@ -297,7 +305,11 @@ mod tests {
         let (_, mut both) = healthy();
         both.truncate(15);
         both.push(Exported { place: (2, 1), measured: measured(15) });
-        assert_eq!(found(&truth, &both).duplicated, 1);
+        let findings = found(&truth, &both);
+        assert_eq!((findings.duplicated, findings.moved), (1, 1));
+        // Which is expected of one whose memory was rolled back.
+        assert!(findings.defects(Expected { copies: true, ..Expected::default() }).is_empty());
+        assert_eq!(findings.defects(Expected::default()).len(), 1);
     }
 
     #[test]
@@ -356,6 +368,9 @@ mod tests {
         }
         let mut again = books();
         (again.readings.duplicate, again.readings.accepted) = (1, Some(21));
-        assert!(disagreements(&findings, &again, Expected { duplicates: true }).is_empty());
+        assert!(
+            disagreements(&findings, &again, Expected { duplicates: true, ..Expected::default() })
+                .is_empty()
+        );
     }
 }

@@ -53,6 +53,16 @@ impl Process {
         wait::until(GONE_WITHIN, what, async || Ok(self.state().is_none().then_some(()))).await
     }
 
+    /// The thread of this name.
+    pub fn thread(self, name: &str) -> Option<u32> {
+        let threads = fs::read_dir(format!("/proc/{self}/task")).ok()?.flatten();
+        let is_it = |path: &std::path::Path| {
+            fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        let found = threads.map(|entry| entry.path()).find(|path| is_it(path))?;
+        found.file_name()?.to_str()?.parse().ok()
+    }
+
     /// The most memory it has had, in bytes.
     pub fn peak_bytes(self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{self}/status")).ok()?;

@@ -27,6 +27,27 @@ impl Random {
     }
 }
 
+impl Random {
+    /// A number below the bound, which is not 0.
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    /// One of them; there is one at least.
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+
+    /// The same in another order.
+    pub fn shuffled<T: Copy>(&mut self, of: &[T]) -> Vec<T> {
+        let mut all = of.to_vec();
+        for last in (1..all.len()).rev() {
+            all.swap(last, self.below(last + 1));
+        }
+        all
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +61,8 @@ mod tests {
         };
         assert_eq!(moments(7), moments(7));
         assert_ne!(moments(7), moments(8));
+        let shuffled = Random::new(7).shuffled(&[1, 2, 3, 4, 5]);
+        assert!((1..=5).all(|number| shuffled.contains(&number)) && shuffled.len() == 5);
         assert!(moments(7).iter().all(|moment| (300..2000).contains(&(moment.as_millis() as u64))));
     }
 }

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use crate::catalog::Drill;
 use crate::oracle::Findings;
 
 /// With fewer acknowledged readings nothing has been shown.
@@ -25,8 +26,9 @@ pub enum Verdict {
 /// See the module.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Its name.
-    pub drill: &'static str,
+    /// Which one; its name.
+    #[serde(serialize_with = "name")]
+    pub drill: &'static Drill,
     /// What decided its moments.
     pub seed: u64,
     /// How the fault was seen.
@@ -55,9 +57,37 @@ pub struct Report {
     /// Where the site is, if it was kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<PathBuf>,
+    /// What was done, in order; for people.
+    #[serde(skip)]
+    pub account: Vec<String>,
+}
+
+fn name<S: Serializer>(drill: &&'static Drill, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(drill.name)
 }
 
 impl Report {
+    /// Of a drill of which nothing is known yet.
+    pub fn new(drill: &'static Drill, seed: u64) -> Self {
+        Self {
+            drill,
+            seed,
+            evidence: Vec::new(),
+            acknowledged: 0,
+            stored: 0,
+            lost: 0,
+            duplicated: 0,
+            unexpected: 0,
+            recovery_s: None,
+            verdict: Verdict::Unknown,
+            ledger: "unknown".to_owned(),
+            seconds: 0.0,
+            reasons: Vec::new(),
+            site: None,
+            account: Vec::new(),
+        }
+    }
+
     /// Takes over what the oracle counted.
     pub fn found(&mut self, findings: &Findings) {
         self.acknowledged = findings.acknowledged;
@@ -125,26 +155,56 @@ impl fmt::Display for Report {
     }
 }
 
+/// All reports as one document, in Markdown.
+pub fn markdown(reports: &[Report]) -> String {
+    let mut text = "# Failure drills\n\n\
+        | drill | verdict | acknowledged | lost | duplicated | unexpected | recovery |\n\
+        |---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for report in reports {
+        let Report { acknowledged, lost, duplicated, unexpected, verdict, .. } = report;
+        let name = report.drill.name;
+        let recovery = report.recovery_s.map_or("–".to_owned(), |time| format!("{time:.2} s"));
+        text.push_str(&format!(
+            "| [{name}](#{name}) | {verdict} | {acknowledged} | {lost} | {duplicated} | {unexpected} | \
+             {recovery} |\n"
+        ));
+    }
+    for report in reports {
+        let Report { seed, ledger, seconds, stored, .. } = report;
+        let mut chapter = |title: &str, lines: &[String]| {
+            if !lines.is_empty() {
+                text.push_str(&format!("\n{title}\n\n"));
+                lines.iter().for_each(|line| text.push_str(&format!("* {line}\n")));
+            }
+        };
+        chapter(
+            &format!("## {}\n\n{}", report.drill.name, report.drill.sentence),
+            &[
+                format!("verdict: **{}** after {seconds:.1} s, with seed {seed}", report.verdict),
+                format!("acknowledged {}, stored {stored}", report.acknowledged),
+                format!("the system's own ledger: {ledger}"),
+            ],
+        );
+        chapter("Why it is no pass:", &report.reasons);
+        chapter("Evidence that the fault came:", &report.evidence);
+        chapter("What was done:", &report.account);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::find;
 
     fn report() -> Report {
         Report {
-            drill: "kill-store",
-            seed: 1,
             evidence: vec!["seen".to_owned()],
             acknowledged: LEAST_ACKNOWLEDGED,
             stored: LEAST_ACKNOWLEDGED,
-            lost: 0,
-            duplicated: 0,
-            unexpected: 0,
-            recovery_s: None,
-            verdict: Verdict::Unknown,
             ledger: "balanced".to_owned(),
-            seconds: 1.0,
-            reasons: Vec::new(),
-            site: None,
+            ..Report::new(find("kill-store").unwrap(), 1)
         }
     }
 
@@ -190,6 +250,17 @@ mod tests {
         ];
         assert!(names.iter().all(|name| line.get(name).is_some()));
         assert_eq!(line.as_object().unwrap().len(), names.len());
-        assert_eq!(line["verdict"], "unknown");
+        assert_eq!((&line["verdict"], &line["drill"]), (&"unknown".into(), &"kill-store".into()));
+    }
+
+    #[test]
+    fn the_document_has_a_row_and_a_chapter_for_each() {
+        let mut bad = report();
+        bad.reasons.push("1 lost | or two".to_owned());
+        bad.decide();
+        let text = markdown(&[report(), bad]);
+        assert_eq!(text.matches("\n## kill-store\n").count(), 2);
+        assert!(text.contains("| [kill-store](#kill-store) | fail |"), "{text}");
+        assert!(text.contains("1 lost | or two"), "{text}");
     }
 }

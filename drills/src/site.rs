@@ -10,23 +10,40 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::process::Command;
-use vigia_kit::config::ConfigError;
+use vigia_kit::config::{Config, ConfigError};
+use vigia_kit::site::Role;
+
+use crate::disk::{SMALL_RESERVE_MIB, SmallDisk};
 
 /// File systems that a power cut empties: nothing on them is durable.
 const VOLATILE: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// What a drill's site differs in from what `vigia init` makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What a drill's site differs in from what `vigia init` makes, and what it needs of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Unsynced writes die with the process that made them, as in a power cut.
     pub forgetful: bool,
     /// A deliberate defect, by its name in the configuration.
     pub sabotage: Option<&'static str>,
+    /// Sensors and roles reach the broker through a network that can be bad.
+    pub proxied: bool,
+    /// This role has a small disk of its own. Needs root.
+    pub small_disk: Option<Role>,
+    /// System calls are tampered with. Needs `strace`.
+    pub traced: bool,
+}
+
+impl Settings {
+    /// As `vigia init` makes it.
+    pub const PLAIN: Self =
+        Self { forgetful: false, sabotage: None, proxied: false, small_disk: None, traced: false };
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Site {
+    /// Unmounted before the directory goes.
+    disk: Option<SmallDisk>,
     dir: TempDir,
     /// The real system's executable.
     pub executable: PathBuf,
@@ -53,7 +70,7 @@ impl Site {
             .tempdir_in(&place)
             .with_context(|| format!("cannot make a directory in {}", place.display()))?;
         let executable = env::current_exe().context("cannot find the running program's file")?;
-        let site = Self { dir, executable };
+        let mut site = Self { disk: None, dir, executable };
         site.vigia(&[
             "init".as_ref(),
             site.path().as_os_str(),
@@ -63,17 +80,39 @@ impl Site {
         .await?;
         site.configure(settings)?;
         for id in 1..=sensors {
-            let id = id.to_string();
-            let arguments = [
-                "sensor".as_ref(),
-                "add".as_ref(),
-                id.as_ref(),
-                "--site".as_ref(),
-                site.path().as_os_str(),
-            ];
-            site.vigia(&arguments).await?;
+            site.sensor("add", id).await?;
+        }
+        if let Some(role) = settings.small_disk {
+            site.disk = Some(SmallDisk::mount(site.file(&format!("data/{}", role.name())))?);
         }
         Ok(site)
+    }
+
+    /// `vigia sensor ACTION ID`.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub async fn sensor(&self, action: &str, id: i16) -> anyhow::Result<()> {
+        let id = id.to_string();
+        let site = self.path().as_os_str();
+        self.vigia(&["sensor".as_ref(), action.as_ref(), id.as_ref(), "--site".as_ref(), site])
+            .await
+    }
+
+    /// The configuration as it is.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(&self.file("vigia.toml"))?)
+    }
+
+    /// The small disk, of a site that was made with one.
+    ///
+    /// # Panics
+    /// If it was not: that is a mistake in the catalog.
+    pub fn small_disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("the drill's settings name a small disk")
     }
 
     /// Its directory.
@@ -109,19 +148,32 @@ impl Site {
     }
 
     fn configure(&self, settings: Settings) -> anyhow::Result<()> {
-        let file = self.file("vigia.toml");
-        let text = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
-        let mut section = "\n[drills]\nallowed = true\n".to_owned();
+        let mut drills = "allowed = true\n".to_owned();
         if settings.forgetful {
-            section.push_str("unsynced = \"process\"\n");
+            drills.push_str("unsynced = \"process\"\n");
         }
         if let Some(defect) = settings.sabotage {
-            section.push_str(&format!("sabotage = \"{defect}\"\n"));
+            drills.push_str(&format!("sabotage = \"{defect}\"\n"));
         }
-        if text.matches("\n[drills]\n").count() != 1 {
-            bail!("{} has no [drills] section to change", file.display());
+        self.set("[drills]", &drills)?;
+        if settings.small_disk == Some(Role::Broker) {
+            self.set("[broker]", &format!("disk_reserve_mib = {SMALL_RESERVE_MIB}\n"))?;
         }
-        fs::write(&file, text.replace("\n[drills]\n", &section))
+        Ok(())
+    }
+
+    /// Writes lines into a section of the configuration.
+    ///
+    /// # Errors
+    /// If there is no such section.
+    pub fn set(&self, section: &str, lines: &str) -> anyhow::Result<()> {
+        let file = self.file("vigia.toml");
+        let text = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
+        let heading = format!("\n{section}\n");
+        if text.matches(&heading).count() != 1 {
+            bail!("{} has no section {section} to change", file.display());
+        }
+        fs::write(&file, text.replace(&heading, &format!("{heading}{lines}")))
             .with_context(|| format!("{}", file.display()))
     }
 }

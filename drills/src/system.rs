@@ -22,6 +22,8 @@ use crate::wait;
 const STARTED_WITHIN: Duration = Duration::from_secs(30);
 /// Every role has 10 s; they are stopped one after the other.
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
+/// Every role ends this soon after SIGTERM.
+const ENDED_WITHIN: Duration = Duration::from_secs(10);
 /// At the very end, nothing is waited for longer than this.
 const CLEARED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -44,6 +46,7 @@ struct Processes {
 #[derive(Debug, Clone, Copy, Deserialize)]
 struct Listed {
     pid: Option<u32>,
+    restarts: u64,
 }
 
 /// The processes of all roles at one moment.
@@ -93,14 +96,22 @@ impl System {
         self.up.as_ref().and_then(|up| Process::new(up.id()?))
     }
 
+    fn listed(&self) -> Option<Processes> {
+        let text = fs::read_to_string(self.site.join("run/up.json")).ok()?;
+        let processes: Processes = serde_json::from_str(&text).ok()?;
+        // What another supervisor wrote is not this one's.
+        (Process::new(processes.up) == self.supervisor()).then_some(processes)
+    }
+
+    /// How often the role was started after it had died.
+    pub fn restarts(&self, role: Role) -> u64 {
+        let listed = self.listed();
+        listed.and_then(|all| all.roles.get(role.name()).copied()).map_or(0, |one| one.restarts)
+    }
+
     /// The roles that are alive.
     pub fn pids(&self) -> Pids {
-        let text = fs::read_to_string(self.site.join("run/up.json")).unwrap_or_default();
-        let Ok(processes) = serde_json::from_str::<Processes>(&text) else { return Pids::new() };
-        // What another supervisor wrote is not this one's.
-        if Process::new(processes.up) != self.supervisor() {
-            return Pids::new();
-        }
+        let Some(processes) = self.listed() else { return Pids::new() };
         let alive = |role: Role| {
             let process = Process::new(processes.roles.get(role.name())?.pid?)?;
             process.state().map(|_| (role.name(), process))
@@ -170,6 +181,36 @@ impl System {
         self.supervisor().context("vigia up does not run")?.signal(Signal::TERM)?;
         self.reap().await?;
         Ok(begun.elapsed())
+    }
+
+    /// SIGTERM to every role in this order, without its supervisor; then that is killed. Returns who
+    /// they were, and how long the slowest took.
+    ///
+    /// # Errors
+    /// If one does not end in time.
+    pub async fn terminate(&mut self, order: &[Role]) -> anyhow::Result<(Pids, Duration)> {
+        let up = self.supervisor().context("vigia up does not run")?;
+        up.signal(Signal::STOP)?;
+        self.remember();
+        let pids = self.pids();
+        let begun = Instant::now();
+        for role in order {
+            pids.get(role.name()).context("not every role runs")?.signal(Signal::TERM)?;
+        }
+        let what = || format!("every role has ended; {pids:?}");
+        wait::until(ENDED_WITHIN, what, async || {
+            Ok(pids.values().all(|process| process.state().is_none()).then_some(()))
+        })
+        .await?;
+        let took = begun.elapsed();
+        up.kill();
+        self.reap().await?;
+        Ok((pids, took))
+    }
+
+    /// How often these words stand in what all processes have written so far.
+    pub fn said(&self, words: &str) -> usize {
+        fs::read(self.log()).map_or(0, |log| String::from_utf8_lossy(&log).matches(words).count())
     }
 
     async fn reap(&mut self) -> anyhow::Result<()> {

@@ -7,6 +7,8 @@ use vigia_kit::site::Role;
 use crate::scene::Scene;
 
 const RECOVERY: Duration = Duration::from_secs(5);
+/// Of the supervisor, before it starts again what dies at its start.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// With the start of everything.
 const RECOVERY_OF_ALL: Duration = Duration::from_secs(15);
 
@@ -29,6 +31,12 @@ pub async fn verify(scene: &mut Scene) -> anyhow::Result<()> {
 
 pub async fn transform(scene: &mut Scene) -> anyhow::Result<()> {
     behind_the_broker(scene, Role::Transform).await
+}
+
+pub async fn alert(scene: &mut Scene) -> anyhow::Result<()> {
+    scene.watch_limits().await?;
+    scene.recovers_within(RECOVERY).await?;
+    behind_the_broker(scene, Role::Alert).await
 }
 
 async fn behind_the_broker(scene: &mut Scene, role: Role) -> anyhow::Result<()> {
@@ -61,4 +69,16 @@ pub async fn broker_and_store(scene: &mut Scene) -> anyhow::Result<()> {
         scene.recovers_within(RECOVERY_OF_ALL).await?;
     }
     Ok(())
+}
+
+/// Its supervisor pauses 0, 0.2, 0.4, 0.8 … 10 s.
+pub async fn at_start(scene: &mut Scene) -> anyhow::Result<()> {
+    let times = scene.times(10);
+    let pause = |nth: u32| Duration::from_millis(100 << nth.min(7)).min(LONGEST_PAUSE);
+    scene.random_moment().await;
+    scene.spoil_secrets(Role::Transform)?;
+    scene.crashes_at_start(Role::Transform, times, (1..times).map(pause).sum()).await?;
+    scene.acknowledgements_went_on()?;
+    scene.repair_secrets(Role::Transform)?;
+    scene.recovers_within(LONGEST_PAUSE + RECOVERY_OF_ALL).await
 }

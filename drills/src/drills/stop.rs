@@ -1,4 +1,4 @@
-//! SIGSTOP.
+//! SIGSTOP and SIGTERM.
 
 use std::time::Duration;
 
@@ -26,4 +26,14 @@ pub async fn store(scene: &mut Scene) -> anyhow::Result<()> {
     scene.recovers_within(RECOVERY).await?;
     scene.acknowledgements_went_on()?;
     scene.memory_stays_below(Role::Broker, BROKER_BYTES)
+}
+
+pub async fn in_any_order(scene: &mut Scene) -> anyhow::Result<()> {
+    for _ in 0..scene.times(5) {
+        scene.random_moment().await;
+        let stopped = scene.terminate_everything().await?;
+        scene.start_again(&stopped).await?;
+        scene.recovers_within(RECOVERY).await?;
+    }
+    Ok(())
 }

@@ -1,0 +1,63 @@
+//! Full disks and failing ones.
+
+use std::time::Duration;
+
+use vigia_kit::site::Role;
+
+use crate::scene::Scene;
+
+const DOWN: Duration = Duration::from_secs(5);
+/// Of the supervisor, before it starts again what dies at its start; and the start.
+const RECOVERY: Duration = Duration::from_secs(20);
+
+/// Nearly full, nothing more is taken; wholly full, the broker ends. Both pass when there is room.
+pub async fn of_the_journal_is_full(scene: &mut Scene) -> anyhow::Result<()> {
+    let down = scene.down_time(DOWN);
+    scene.random_moment().await;
+    scene.fill_disk(8)?;
+    scene.falls_silent().await?;
+    scene.nobody_answers_for(down).await?;
+    scene.clear_disk()?;
+    scene.recovers_within(RECOVERY).await?;
+    let pids = scene.pids();
+    scene.random_moment().await;
+    scene.fill_disk(0)?;
+    scene.falls_silent().await?;
+    scene.nobody_answers_for(down).await?;
+    scene.clear_disk()?;
+    scene.recovers_within(RECOVERY).await?;
+    scene.tells_who_was_replaced(&pids);
+    Ok(())
+}
+
+pub async fn of_the_store_is_full(scene: &mut Scene) -> anyhow::Result<()> {
+    for _ in 0..scene.times(2) {
+        let pids = scene.pids();
+        scene.random_moment().await;
+        scene.fill_disk(0)?;
+        scene.ends_by_itself(Role::Store, &pids).await?;
+        scene.load_goes_on_for(scene.down_time(DOWN)).await?;
+        scene.acknowledgements_went_on()?;
+        scene.clear_disk()?;
+        scene.is_replaced(Role::Store, &pids).await?;
+        scene.recovers_within(RECOVERY).await?;
+    }
+    Ok(())
+}
+
+pub async fn of_the_journal_fails(scene: &mut Scene) -> anyhow::Result<()> {
+    fails(scene, Role::Broker).await
+}
+
+pub async fn of_the_store_fails(scene: &mut Scene) -> anyhow::Result<()> {
+    fails(scene, Role::Store).await
+}
+
+async fn fails(scene: &mut Scene, role: Role) -> anyhow::Result<()> {
+    for nth in 1..=scene.times(10) {
+        scene.random_moment().await;
+        scene.fail_sync(role, nth).await?;
+        scene.recovers_within(RECOVERY).await?;
+    }
+    Ok(())
+}
