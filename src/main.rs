@@ -13,6 +13,7 @@ mod openapi;
 mod role;
 mod sensor;
 mod table;
+mod token;
 mod up;
 mod user;
 
@@ -51,6 +52,8 @@ enum Command {
     Cert(cert::Options),
     /// Add, list, remove MQTT users, and change their passwords
     User(user::Options),
+    /// Add, list, revoke tokens of the API
+    Token(token::Options),
     /// Run every role of a site, and restart what dies
     Up(up::Options),
     /// Show what became of every accepted reading; exits 0 only if the books balance
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Sensor(options) => sensor::run(&options),
         Command::Cert(options) => cert::run(&options),
         Command::User(options) => user::run(&options),
+        Command::Token(options) => token::run(&options),
         Command::Up(options) => up::run(&options),
         Command::Ledger(options) => ledger::run(&options),
         Command::Broker(options) => role::run(Role::Broker, &options),

@@ -46,7 +46,7 @@ pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
         login: BusLogin::of(&site, Role::Alert, &secrets)?,
         key: secrets.arrow(Arrow::Text).clone(),
         memory: Memory::open(&site.data_dir(Role::Alert)?, unsynced)?,
-        store: Store::new(&site.config.api_url())?,
+        store: Store::of(&site)?,
         limits: site.config.alert.limits.clone(),
     };
     let mut pause = RECONNECT_PAUSE.0;

@@ -1,4 +1,4 @@
-//! Bounds of what every role does on the bus, and of the accounts there.
+//! Bounds of what every role does on the bus, of the accounts there, and of the API's tokens.
 
 use std::time::Duration;
 
@@ -21,3 +21,5 @@ pub const MAX_USER_BYTES: usize = 64;
 /// The most memory, in KiB, and passes over it that an argon2 hash may ask for: it is computed while
 /// others wait.
 pub const ARGON2_COST: (u32, u32) = (64 << 10, 16);
+/// Tokens of the API: all are compared at every request that shows one.
+pub const MAX_TOKENS: usize = 1024;

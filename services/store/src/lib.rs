@@ -35,6 +35,7 @@ use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
 use vigia_protocol::topic::Arrow;
 
+use crate::api::access::Access;
 use crate::batch::Keys;
 use crate::health::Health;
 use crate::ingest::{Ingest, die};
@@ -53,6 +54,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("store.api: cannot listen on {address}"))?;
     let bound = listener.local_addr()?;
+    let access = Access::open(&site.tokens_path(), bound, now)?;
 
     let path = site.data_dir(Role::Store)?.join("store.redb");
     let unsynced = match site.config.drills.unsynced {
@@ -76,7 +78,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         stored: secrets.arrow(Arrow::Stored).clone(),
         health: health.clone(),
     };
-    let served = api::serve(listener, store.clone(), health, shutdown.clone());
+    let served = api::serve(listener, access, store.clone(), health, shutdown.clone());
     let (served, ()) = tokio::join!(served, ingest.run(shutdown));
     let last = tokio::task::spawn_blocking(move || store.checkpoint(now()));
     if let Err(failed) = last.await? {

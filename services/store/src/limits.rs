@@ -51,6 +51,14 @@ pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// Time that requests under way have at the end.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+/// Requests a second of one token, or of all callers on this machine; as many may come at once.
+pub const REQUESTS_PER_SECOND: u32 = 1_000;
+/// Requests a second of everybody else at one address, and at once: pages, health, and refusals.
+pub const REQUESTS_OF_STRANGERS: (u32, u32) = (5, 60);
+/// Callers whose allowance is remembered; beyond, the one that was silent for longest is forgotten.
+pub const CALLERS: usize = 4096;
+/// Bytes of a request's body.
+pub const BODY_BYTES: u64 = 1 << 20;
 /// Queries that read the disk at one time.
 pub const QUERIES: usize = 2;
 /// Readings in one page, at most and by default.
