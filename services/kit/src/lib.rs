@@ -15,5 +15,6 @@ pub mod stage;
 pub mod stamp;
 pub mod telemetry;
 pub mod tls;
+pub mod tls_server;
 pub mod tokens;
 pub mod users;

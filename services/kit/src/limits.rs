@@ -23,3 +23,6 @@ pub const MAX_USER_BYTES: usize = 64;
 pub const ARGON2_COST: (u32, u32) = (64 << 10, 16);
 /// Tokens of the API: all are compared at every request that shows one.
 pub const MAX_TOKENS: usize = 1024;
+
+/// Least time between two looks for renewed certificates; also the age at which new files are taken up.
+pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(1);

@@ -33,6 +33,8 @@ use vigia_kit::clock::now;
 use vigia_kit::config::Unsynced;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
+use vigia_kit::tls::Files;
+use vigia_kit::tls_server::{Clients, TlsServer};
 use vigia_protocol::topic::Arrow;
 
 use crate::api::access::Access;
@@ -54,6 +56,8 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("store.api: cannot listen on {address}"))?;
     let bound = listener.local_addr()?;
+    let files = site.config.store.tls.then(|| Files::of(site.dir(), Role::Store.name()));
+    let tls = files.map(|files| TlsServer::load(files, Clients::Nameless)).transpose()?;
     let access = Access::open(&site.tokens_path(), bound, now)?;
 
     let path = site.data_dir(Role::Store)?.join("store.redb");
@@ -78,7 +82,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         stored: secrets.arrow(Arrow::Stored).clone(),
         health: health.clone(),
     };
-    let served = api::serve(listener, access, store.clone(), health, shutdown.clone());
+    let served = api::serve(listener, tls, access, store.clone(), health, shutdown.clone());
     let (served, ()) = tokio::join!(served, ingest.run(shutdown));
     let last = tokio::task::spawn_blocking(move || store.checkpoint(now()));
     if let Err(failed) = last.await? {

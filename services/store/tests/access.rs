@@ -39,7 +39,14 @@ async fn served(address: Ipv4Addr, clock: fn() -> Micros) -> Served {
     let access = Access::open(&tokens, bound, clock).unwrap();
     let (switch, shutdown) = Shutdown::new();
     let health = Arc::new(Health::default());
-    tokio::spawn(vigia_store::api::serve(listener, access, Arc::new(store), health, shutdown));
+    tokio::spawn(vigia_store::api::serve(
+        listener,
+        None,
+        access,
+        Arc::new(store),
+        health,
+        shutdown,
+    ));
     let client = vigia_kit::api::client(None, None, Duration::from_secs(10)).unwrap();
     let base = format!("http://127.0.0.1:{}", bound.port());
     Served { base, client, tokens, _directory: directory, _switch: switch }

@@ -54,7 +54,14 @@ async fn served() -> Served {
     let health = Arc::new(Health::default());
     let nobody = directory.path().join("tokens.toml");
     let access = Access::open(&nobody, listener.local_addr().unwrap(), now).unwrap();
-    tokio::spawn(vigia_store::api::serve(listener, access, Arc::new(store), health, shutdown));
+    tokio::spawn(vigia_store::api::serve(
+        listener,
+        None,
+        access,
+        Arc::new(store),
+        health,
+        shutdown,
+    ));
     Served {
         base,
         client: vigia_kit::api::client(None, None, Duration::from_secs(10)).unwrap(),

@@ -7,6 +7,7 @@ mod health;
 mod ledger;
 mod log;
 mod pages;
+mod patience;
 mod problem;
 mod quarantine;
 mod rates;
@@ -26,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use vigia_disk::redb;
 use vigia_kit::shutdown::Shutdown;
+use vigia_kit::tls_server::TlsServer;
 use vigia_protocol::header::SensorId;
 
 use crate::api::access::{Access, Knock};
@@ -126,19 +128,20 @@ pub fn openapi_yaml() -> String {
     service().spec_yaml()
 }
 
-/// Serves until the end, and then lets requests under way finish.
+/// Serves, by TLS if given, until the end, and then lets requests under way finish.
 ///
 /// # Errors
 /// What the listener says.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<TlsServer>,
     access: Access,
     store: Arc<Store>,
     health: Arc<Health>,
     mut shutdown: Shutdown,
 ) -> io::Result<()> {
     let shared = Arc::new(Shared { store, health, queries: Semaphore::new(QUERIES) });
-    Server::new_with_acceptor(Connections::new(listener)?)
+    Server::new_with_acceptor(Connections::new(listener, tls)?)
         .idle_timeout(CONNECTION_IDLE)
         .run_with_graceful_shutdown(endpoint(access, shared), shutdown.ended(), Some(DRAIN_WITHIN))
         .await
