@@ -1,6 +1,7 @@
 //! The `vigia` command. This file is its table of contents; each subcommand has a file of its own.
 
 mod addresses;
+mod audit;
 mod bench;
 mod cert;
 mod drill;
@@ -54,6 +55,8 @@ enum Command {
     User(user::Options),
     /// Add, list, revoke tokens of the API
     Token(token::Options),
+    /// Show what was noted: refused logins, changed users and keys; and verify it
+    Audit(audit::Options),
     /// Run every role of a site, and restart what dies
     Up(up::Options),
     /// Show what became of every accepted reading; exits 0 only if the books balance
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Cert(options) => cert::run(&options),
         Command::User(options) => user::run(&options),
         Command::Token(options) => token::run(&options),
+        Command::Audit(options) => audit::run(&options),
         Command::Up(options) => up::run(&options),
         Command::Ledger(options) => ledger::run(&options),
         Command::Broker(options) => role::run(Role::Broker, &options),

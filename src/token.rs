@@ -14,9 +14,9 @@ use vigia_kit::tokens::{BearerToken, Moment, Scope, Token, Tokens};
 use vigia_kit::users::UserName;
 use vigia_protocol::time::Micros;
 
-use crate::duration;
 use crate::exit::{Answer, Outcome};
 use crate::table::{columns, print};
+use crate::{audit, duration};
 
 /// `vigia token`
 #[derive(Debug, Args)]
@@ -116,6 +116,7 @@ fn add(
         Token { secret: bearer.hash(), scope, created: Moment(now), expires },
     )?;
     tokens.save(&site.tokens_path())?;
+    audit::note(site, "token-added", &[("token", name), ("scope", &scope)])?;
     let until = expires.map_or_else(String::new, |at| format!(", until {}", at.0));
     print(&format!(
         "Token {name} allows {scope}{until}.\nThe token, shown this once: {}\n",
@@ -134,6 +135,7 @@ fn revoke(site: &Site, name: &UserName) -> anyhow::Result<()> {
         .into());
     }
     tokens.save(&site.tokens_path())?;
+    audit::note(site, "token-revoked", &[("token", name)])?;
     let warning = if name.as_str() == Role::Alert.name() {
         format!(
             "The alert role waits for what it missed until {} holds another.\n",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use vigia_kit::audit::Fields;
 use vigia_kit::shutdown::Shutdown;
 use vigia_protocol::filter::check_topic;
 
@@ -134,6 +135,12 @@ async fn admit(connect: &Connect, arrival: &Arrival, shared: &Shared) -> Result<
                 reason = refused.reason(),
                 "login refused"
             );
+            let fields: &Fields<'_> = &[
+                ("peer", &arrival.peer),
+                ("user", &connect.user.as_deref().unwrap_or("")),
+                ("reason", &refused.reason()),
+            ];
+            shared.audit.note_failure("login-refused", fields);
             No::BadCredentials
         })?;
     if connect.client_id.is_empty() && !connect.clean_start && connect.expiry == u32::MAX {

@@ -1,6 +1,7 @@
 //! What every role needs: its site, its secrets, its place on the bus, its end.
 
 pub mod api;
+pub mod audit;
 pub mod bus;
 pub mod clock;
 pub mod config;

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use anyhow::Context;
 pub use api::openapi_yaml;
 use tokio::net::TcpListener;
+use vigia_kit::audit::Audit;
 use vigia_kit::bus::BusLogin;
 use vigia_kit::clock::now;
 use vigia_kit::config::Unsynced;
@@ -50,6 +51,7 @@ use crate::store::Store;
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = site.lock(Role::Store.name())?;
     let secrets = site.secrets(Role::Store)?;
+    let audit = Arc::new(Audit::of_role(&site, Role::Store).context("the audit log")?);
     let login = BusLogin::of(&site, Role::Store, &secrets)?;
     let address = site.config.store.api;
     let listener = TcpListener::bind(address)
@@ -58,7 +60,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let bound = listener.local_addr()?;
     let files = site.config.store.tls.then(|| Files::of(site.dir(), Role::Store.name()));
     let tls = files.map(|files| TlsServer::load(files, Clients::Nameless)).transpose()?;
-    let access = Access::open(&site.tokens_path(), bound, now)?;
+    let access = Access::open(&site.tokens_path(), bound, now, audit)?;
 
     let path = site.data_dir(Role::Store)?.join("store.redb");
     let unsynced = match site.config.drills.unsynced {

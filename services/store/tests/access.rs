@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use vigia_kit::audit::Audit;
 use vigia_kit::clock::now;
 use vigia_kit::shutdown::{Shutdown, Switch};
 use vigia_kit::tokens::{BearerToken, Moment, Scope, Token, Tokens};
@@ -36,7 +37,8 @@ async fn served(address: Ipv4Addr, clock: fn() -> Micros) -> Served {
     let listener = TcpListener::bind(SocketAddr::from((address, 0))).await.unwrap();
     let bound = listener.local_addr().unwrap();
     let tokens = directory.path().join("tokens.toml");
-    let access = Access::open(&tokens, bound, clock).unwrap();
+    let audit = Arc::new(Audit::open(directory.path()).unwrap());
+    let access = Access::open(&tokens, bound, clock, audit).unwrap();
     let (switch, shutdown) = Shutdown::new();
     let health = Arc::new(Health::default());
     tokio::spawn(vigia_store::api::serve(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::{Frame, count, head, ingest, text};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use vigia_kit::audit::Audit;
 use vigia_kit::clock::now;
 use vigia_kit::shutdown::{Shutdown, Switch};
 use vigia_protocol::batch::Count;
@@ -53,7 +54,8 @@ async fn served() -> Served {
     let (switch, shutdown) = Shutdown::new();
     let health = Arc::new(Health::default());
     let nobody = directory.path().join("tokens.toml");
-    let access = Access::open(&nobody, listener.local_addr().unwrap(), now).unwrap();
+    let audit = Arc::new(Audit::open(directory.path()).unwrap());
+    let access = Access::open(&nobody, listener.local_addr().unwrap(), now, audit).unwrap();
     tokio::spawn(vigia_store::api::serve(
         listener,
         None,

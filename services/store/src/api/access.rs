@@ -7,12 +7,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use poem::Request;
 use poem::http::uri::Authority;
 use poem::http::{HeaderMap, Uri, header};
+use vigia_kit::audit::Audit;
 use vigia_kit::config::ConfigError;
 use vigia_kit::stamp::Stamp;
 use vigia_kit::tokens::{Scope, Tokens};
@@ -30,6 +31,7 @@ pub struct Access {
     /// Whether only this machine reaches the listener.
     is_local: bool,
     clock: fn() -> Micros,
+    audit: Arc<Audit>,
 }
 
 /// The tokens, as their file was when it was last looked at.
@@ -89,7 +91,7 @@ impl<'a> Knock<'a> {
 
 impl Access {
     /// To a listener at this address, with the tokens of this file; a file that is not there has none.
-    /// `clock` says when tokens expire.
+    /// `clock` says when tokens expire; refused tokens are noted in `audit`.
     ///
     /// # Errors
     /// One sentence about what is wrong with the file.
@@ -97,6 +99,7 @@ impl Access {
         path: &Path,
         listener: SocketAddr,
         clock: fn() -> Micros,
+        audit: Arc<Audit>,
     ) -> Result<Self, ConfigError> {
         let seen = Stamp::of(path);
         let taken = Taken { path: path.to_owned(), seen, tokens: read(path)? };
@@ -105,6 +108,7 @@ impl Access {
             rates: Mutex::default(),
             is_local: listener.ip().is_loopback(),
             clock,
+            audit,
         })
     }
 
@@ -120,6 +124,10 @@ impl Access {
             Caller::Stranger => Who::at(knock.peer),
         };
         lock(&self.rates).take(who, Instant::now()).map_err(Problem::too_many)?;
+        if caller == Caller::Stranger && knock.headers.contains_key(header::AUTHORIZATION) {
+            let peer = knock.peer.map_or_else(String::new, |peer| peer.to_string());
+            self.audit.note_failure("api-refused", &[("peer", &peer), ("path", &knock.uri.path())]);
+        }
         check_body(knock.headers)?;
         Ok(caller)
     }
@@ -220,7 +228,9 @@ mod tests {
         };
         tokens.insert(UserName::new("one").unwrap(), token).unwrap();
         tokens.save(&path).unwrap();
-        (Access::open(&path, listener.parse().unwrap(), || Micros(0)).unwrap(), bearer, dir)
+        let audit = Arc::new(Audit::open(dir.path()).unwrap());
+        let access = Access::open(&path, listener.parse().unwrap(), || Micros(0), audit).unwrap();
+        (access, bearer, dir)
     }
 
     fn headers(host: &str, authorization: Option<&str>) -> HeaderMap {
