@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use vigia_kit::config::within_this_machine;
 use vigia_kit::site::Site;
 
 /// What is bound so far.
@@ -53,9 +54,9 @@ impl Addresses {
     /// All three, if they are there.
     pub fn bound(self) -> Option<Bound> {
         Some(Bound {
-            sensor: reachable(self.sensor?),
-            mqtt: reachable(self.mqtt?),
-            api: reachable(self.api?),
+            sensor: within_this_machine(self.sensor?),
+            mqtt: within_this_machine(self.mqtt?),
+            api: within_this_machine(self.api?),
         })
     }
 
@@ -71,21 +72,11 @@ impl Addresses {
 /// Base URL of the site's API: where it is bound, or where the configuration says it will be.
 pub fn api_url(site: &Site) -> String {
     match Addresses::read(site).api {
-        Some(address) => format!("http://{}", reachable(address)),
+        Some(address) => site.config.store.url(address),
         None => site.config.api_url(),
     }
 }
 
 fn path(site: &Site) -> PathBuf {
     site.dir().join("run").join("addresses.json")
-}
-
-/// `0.0.0.0` says where to listen, not where to connect.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    address
 }

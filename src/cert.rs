@@ -17,6 +17,7 @@ use vigia_kit::site::Site;
 use vigia_kit::tls::{self, Files};
 use vigia_protocol::topic::NodeName;
 
+use crate::audit;
 use crate::cert::authority::{Authority, further_hosts, host, identities, is_server};
 use crate::cert::certificate::Certificate;
 use crate::exit::{Answer, Outcome};
@@ -139,6 +140,7 @@ fn renew(site: &Site, roles: &[String], hosts: &[String]) -> anyhow::Result<()> 
         authority
             .write(site.dir(), name, &hosts)
             .with_context(|| format!("cannot renew the certificate of {name}"))?;
+        audit::note(site, "certificate-renewed", &[("name", name)])?;
     }
     let until = Certificate::read(&Files::of(site.dir(), names[0]).certificate)?.not_after;
     print(&format!(
@@ -183,6 +185,7 @@ fn issue(site: &Site, name: &str, out: &Path) -> anyhow::Result<()> {
         write_public(&ca, &public)
     };
     write().with_context(|| format!("cannot write to {}", out.display()))?;
+    audit::note(site, "certificate-issued", &[("name", &name)])?;
     print(&format!(
         "{name} can show who it is until {}.\n\n  certificate  {}\n  key          {}\n  authority    {}\n\n\
          Carry them to {name} and delete the key here: who has it can speak as {name}.\n",

@@ -14,9 +14,9 @@ use vigia_kit::bus::{BusError, BusLogin, Consumer, Delivery};
 use vigia_kit::site::{Role, Site};
 use vigia_protocol::topic;
 
-use crate::addresses::api_url;
 use crate::exit::{Answer, Outcome, Unavailable};
-use crate::{leash, ledger};
+use crate::leash;
+use crate::ledger::Api;
 
 /// The broker's watchdog speaks every 2 s.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ pub fn run(options: &Options) -> Outcome {
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         match options.role {
-            Role::Store => ledger::get(&api_url(&site), "/api/v1/health/ready").await.map(drop),
+            Role::Store => Api::of(&site, None)?.get("/api/v1/health/ready").await.map(drop),
             Role::Broker => {
                 heard(&site, Role::Broker, topic::watchdog(&site.config.node), |_| true).await
             }

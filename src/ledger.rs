@@ -1,18 +1,18 @@
 //! `vigia ledger`: what became of every accepted reading.
 
+mod api;
 mod books;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use vigia_kit::site::Site;
 
-use crate::addresses::api_url;
-use crate::exit::{Answer, Outcome, Unavailable};
+use crate::exit::{Answer, Outcome};
 use crate::table::print;
 
+pub use api::Api;
 pub use books::Books;
 
 /// `vigia ledger`
@@ -24,7 +24,7 @@ Exits 0 only if that balances, nothing is lost and no gap is unexplained; else 1
 
 Examples:
   vigia ledger --site /srv/vigia
-  vigia ledger --api http://plant:8080 --json")]
+  vigia ledger --api https://plant:8080 --ca ca.pem --token-file ledger.token --json")]
 pub struct Options {
     /// The site directory
     #[arg(long, value_name = "DIR", default_value = "site")]
@@ -32,6 +32,12 @@ pub struct Options {
     /// Ask this API instead
     #[arg(long, value_name = "URL", conflicts_with = "site")]
     api: Option<String>,
+    /// With --api: the authority (PEM) whose certificates are believed, tls/ca.pem of the site
+    #[arg(long, value_name = "FILE", requires = "api")]
+    ca: Option<PathBuf>,
+    /// A file (mode 0600) with a token; none is needed for an API that listens on this machine alone
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// The API's answer as it is
     #[arg(long)]
     json: bool,
@@ -39,52 +45,17 @@ pub struct Options {
 
 /// Shows the ledger.
 pub fn run(options: &Options) -> Outcome {
-    let url = match &options.api {
-        Some(url) => url.clone(),
-        None => api_url(&Site::open(&options.site)?),
+    let token = options.token_file.as_deref();
+    let api = match &options.api {
+        Some(url) => Api::at(url, options.ca.as_deref(), token)?,
+        None => Api::of(&Site::open(&options.site)?, token)?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let text = runtime.block_on(fetch(&url))?;
+    let text = runtime.block_on(api.ledger())?;
     let books = Books::parse(&text)?;
-    print(&if options.json { format!("{}\n", text.trim_end()) } else { books.table(&url) })?;
+    print(&if options.json { format!("{}\n", text.trim_end()) } else { books.table(api.url()) })?;
     Ok(if books.are_clean() { Answer::Yes } else { Answer::No })
-}
-
-/// The ledger, as the API at this base URL has it.
-///
-/// # Errors
-/// If there is no answer.
-pub async fn fetch(url: &str) -> anyhow::Result<String> {
-    get(url, "/api/v1/ledger").await
-}
-
-/// What the API at this base URL has at this path.
-///
-/// # Errors
-/// If there is no answer, or no good one.
-pub async fn get(url: &str, path: &str) -> anyhow::Result<String> {
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(5))
-        .build()
-        .context("cannot start the HTTP client")?;
-    let url = format!("{}{path}", url.trim_end_matches('/'));
-    let answer = client.get(&url).send().await.map_err(|error| unreachable(&url, &error))?;
-    let status = answer.status();
-    if !status.is_success() {
-        return Err(Unavailable(format!("{url} answers {status}")).into());
-    }
-    Ok(answer.text().await.map_err(|error| unreachable(&url, &error))?)
-}
-
-/// The innermost cause says it all; those around it repeat the address.
-fn unreachable(url: &str, error: &reqwest::Error) -> Unavailable {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    Unavailable(format!("cannot reach {url}: {cause}"))
 }

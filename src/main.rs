@@ -1,6 +1,7 @@
 //! The `vigia` command. This file is its table of contents; each subcommand has a file of its own.
 
 mod addresses;
+mod audit;
 mod bench;
 mod cert;
 mod drill;
@@ -15,6 +16,7 @@ mod openapi;
 mod role;
 mod sensor;
 mod table;
+mod token;
 mod up;
 mod user;
 
@@ -53,6 +55,10 @@ enum Command {
     Cert(cert::Options),
     /// Add, list, remove MQTT users, and change their passwords
     User(user::Options),
+    /// Add, list, revoke tokens of the API
+    Token(token::Options),
+    /// Show what was noted: refused logins, changed users and keys; and verify it
+    Audit(audit::Options),
     /// Run every role of a site, and restart what dies
     Up(up::Options),
     /// Show what became of every accepted reading; exits 0 only if the books balance
@@ -90,6 +96,8 @@ fn main() -> ExitCode {
         Command::Sensor(options) => sensor::run(&options),
         Command::Cert(options) => cert::run(&options),
         Command::User(options) => user::run(&options),
+        Command::Token(options) => token::run(&options),
+        Command::Audit(options) => audit::run(&options),
         Command::Up(options) => up::run(&options),
         Command::Ledger(options) => ledger::run(&options),
         Command::Health(options) => health::run(&options),

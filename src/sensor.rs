@@ -10,6 +10,7 @@ use vigia_kit::site::Site;
 use vigia_protocol::header::SensorId;
 use vigia_protocol::profile::Profile;
 
+use crate::audit;
 use crate::exit::{Answer, Outcome};
 use crate::table::{columns, print};
 
@@ -74,6 +75,7 @@ pub fn run(options: &Options) -> Outcome {
         Action::List { json } => list(sensors, *json)?,
         Action::Revoke { id } => {
             sensors.revoke(SensorId(*id))?;
+            audit::note(&site, "sensor-revoked", &[("sensor", id)])?;
             print(&format!(
                 "Sensor {id} is revoked: it opens no session any more. What it sent before is still taken.\n"
             ))?;
@@ -92,6 +94,7 @@ fn add(site: &Site, id: SensorId, name: &str, profile: &str) -> anyhow::Result<(
         .into());
     }
     let path = sensors.issue_key(id, name, &profile_of(site, profile)?)?;
+    audit::note(site, "sensor-added", &[("sensor", &id)])?;
     print(&format!("Sensor {id} is registered.\n{}", carry(&path)))?;
     Ok(())
 }
@@ -102,6 +105,7 @@ fn rotate(site: &Site, id: SensorId) -> anyhow::Result<()> {
         ConfigError(format!("there is no sensor {id}; 'vigia sensor add {id}' registers it"))
     })?;
     let path = sensors.issue_key(id, &entry.name, &profile_of(site, &entry.profile)?)?;
+    audit::note(site, "sensor-key-rotated", &[("sensor", &id), ("epoch", &(entry.epoch + 1))])?;
     print(&format!(
         "Sensor {id} has a new key (epoch {}); the old one opens no session any more.\n{}",
         entry.epoch + 1,

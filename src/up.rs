@@ -133,7 +133,7 @@ async fn attend(
         refusal = supervisor.refusal() => return Err(refusal),
     }
     supervisor.stop_sensors().await;
-    let summary = summary::settle(site, &bound, begun, supervisor.restarts()).await?;
+    let summary = summary::settle(site, begun, supervisor.restarts()).await?;
     summary.print(options.json)?;
     Ok(if summary.is_good() { Answer::Yes } else { Answer::No })
 }

@@ -15,6 +15,7 @@ use vigia_kit::users::{User, UserName, Users};
 use vigia_protocol::filter::Filter;
 use zeroize::Zeroizing;
 
+use crate::audit;
 use crate::exit::{Answer, Outcome};
 use crate::init::{INSPECTOR, inspector_password};
 use crate::table::{columns, print};
@@ -94,23 +95,26 @@ struct NewUser {
 pub fn run(options: &Options) -> Outcome {
     let site = Site::open(&options.site)?;
     match &options.action {
-        Action::Add(new) => change(&site, |users| add(users, new))?,
+        Action::Add(new) => change(&site, ("user-added", &new.name), |users| add(users, new))?,
         Action::List { json } => list(&Users::load(&site.users_path())?, *json)?,
         Action::Passwd { name, password_file } => {
-            change(&site, |users| set_password(users, name, password_file.as_deref()))?;
+            change(&site, ("user-password-changed", name), |users| {
+                set_password(users, name, password_file.as_deref())
+            })?;
             forget_first_password(&site, name)?;
         }
         Action::Remove { name } => {
-            change(&site, |users| remove(users, name))?;
+            change(&site, ("user-removed", name), |users| remove(users, name))?;
             forget_first_password(&site, name)?;
         }
     }
     Ok(Answer::Yes)
 }
 
-/// Writes the accounts as `what` left them, and says what it says.
+/// Writes the accounts as `what` left them, notes the event, and says what it says.
 fn change(
     site: &Site,
+    (event, name): (&str, &UserName),
     what: impl FnOnce(&mut Users) -> Result<String, ConfigError>,
 ) -> anyhow::Result<()> {
     // Two commands at the same time must not lose each other's change.
@@ -119,6 +123,7 @@ fn change(
     let mut users = Users::load(&path)?;
     let said = what(&mut users)?;
     users.save(&path)?;
+    audit::note(site, event, &[("user", name)])?;
     print(&said)?;
     Ok(())
 }

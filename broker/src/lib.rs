@@ -16,6 +16,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use vigia_disk::{Opening, Unsynced};
+use vigia_kit::audit::Audit;
 use vigia_kit::bus::BusLogin;
 use vigia_kit::clock;
 use vigia_kit::config::Unsynced as Mode;
@@ -38,6 +39,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = site.lock("broker")?;
     let secrets = site.secrets(Role::Broker)?;
     let login = BusLogin::of(&site, Role::Broker, &secrets)?;
+    let audit = Arc::new(Audit::of_role(&site, Role::Broker).context("the audit log")?);
     let config = &site.config.broker;
     let node = site.config.node.clone();
     let directory = site.data_dir(Role::Broker)?;
@@ -56,7 +58,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen for Prometheus on {}", config.metrics))?;
     addresses.push(("metrics", config.metrics));
     let identity = Identity::open(&site.users_path())?;
-    let gate = Arc::new(gate::Shared::open(identity, &directory)?);
+    let gate = Arc::new(gate::Shared::open(identity, &directory, Arc::clone(&audit))?);
 
     let opening = Opening {
         cache_bytes: limits::JOURNAL_CACHE_BYTES,
@@ -96,14 +98,14 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         believes_pubacks: site.config.drills.sabotage
             == Some(vigia_kit::config::Sabotage::TrimOnPuback),
     };
-    let site = Arc::new(site);
+    let around = ingress::Around { site: Arc::new(site), journal, online, audit };
     let mut end = shutdown.clone();
     let served = tokio::select! {
         () = end.ended() => Ok(()),
         () = gate::serve(Arc::clone(&gate), entrances, metrics, shutdown.clone()) => Ok(()),
         () = watchdog::watch(login, node, shutdown.clone()) => Ok(()),
         () = publisher::run(publisher, shutdown.clone()) => Ok(()),
-        () = ingress::serve(listener, site, journal, online, shutdown.clone()) => Ok(()),
+        () = ingress::serve(listener, around, shutdown.clone()) => Ok(()),
     };
     gate.close();
     // The sessions end by the same switch and drop their way to the writer; it commits what it has.

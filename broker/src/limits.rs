@@ -43,9 +43,6 @@ pub const BUS_SEGMENTS: usize = 8;
 /// Bytes rumqttd keeps for any filter that is not the pipeline's.
 pub const OTHER_LOG_BYTES: usize = 1 << 20;
 
-/// Least time between two looks for renewed certificates; also the age at which new files are taken up.
-pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(1);
-
 /// How often the watchdog sends itself a message, and how long that may take.
 pub const WATCHDOG_EVERY: Duration = Duration::from_secs(2);
 /// Misses in a row after which the process ends itself.

@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use vigia_broker::gate::identity::Identity;
 use vigia_broker::gate::tls::{Tls, peer_name};
 use vigia_broker::gate::{self, Entrance};
+use vigia_kit::audit::Audit;
 use vigia_kit::bus::{BusLogin, Consumer, Producer};
 use vigia_kit::private::{write_private, write_public};
 use vigia_kit::secret_hash::SecretHash;
@@ -263,7 +264,9 @@ async fn roles_publish_and_consume_through_tls() {
     users.insert(UserName::new("verify").unwrap(), user);
     let path = site.dir.path().join("users.toml");
     users.save(&path).unwrap();
-    let shared = gate::Shared::open(Identity::open(&path).unwrap(), site.dir.path()).unwrap();
+    let audit = Arc::new(Audit::open(site.dir.path()).unwrap());
+    let shared =
+        gate::Shared::open(Identity::open(&path).unwrap(), site.dir.path(), audit).unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let entrances = vec![Entrance { listener, tls: Some(Arc::new(site.tls())) }];

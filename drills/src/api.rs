@@ -48,11 +48,8 @@ impl Api {
     /// If it does not.
     pub fn new(site: &Site) -> anyhow::Result<Self> {
         let address = site.addresses().context("the site has no addresses")?.api;
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(ANSWER_WITHIN)
-            .build()
-            .context("cannot start the HTTP client")?;
+        // Sites of drills listen on this machine alone, where reading needs no token.
+        let client = vigia_kit::api::client(None, None, ANSWER_WITHIN)?;
         Ok(Self { client, base: format!("http://{address}/api/v1") })
     }
 

@@ -34,6 +34,8 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(10);
 /// After which a drain that failed is given up.
 const GIVE_UP: Duration = Duration::from_secs(60);
+/// Time for one answer of the API.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const PROBE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Runs one load on a fresh site.
@@ -42,7 +44,7 @@ const PROBE_PAUSE: Duration = Duration::from_millis(1);
 /// Roles that do not start or answer, sensors that are cut off.
 pub async fn run(load: Load, options: &Options) -> anyhow::Result<Measured> {
     let system = System::start(&options.dir, &load.per_frame.to_string()).await?;
-    let api = Api::new(system.bound.api);
+    let api = Api::new(system.bound.api)?;
     let mut keys = Vec::new();
     for number in 1..=options.connections {
         let id = SensorId(number as i16);
@@ -147,8 +149,10 @@ struct Readings {
 }
 
 impl Api {
-    fn new(address: std::net::SocketAddr) -> Self {
-        Self { client: reqwest::Client::new(), base: format!("http://{address}/api/v1") }
+    fn new(address: std::net::SocketAddr) -> anyhow::Result<Self> {
+        // The bench's site listens on this machine alone, where reading needs no token.
+        let client = vigia_kit::api::client(None, None, ANSWER_WITHIN)?;
+        Ok(Self { client, base: format!("http://{address}/api/v1") })
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {

@@ -61,13 +61,14 @@ impl System {
 
     async fn await_ready(&mut self) -> anyhow::Result<Bound> {
         let deadline = Instant::now() + START_WITHIN;
+        let client = vigia_kit::api::client(None, None, START_WITHIN)?;
         while Instant::now() < deadline {
             if let Some(status) = self.supervisor.try_wait()? {
                 bail!("vigia up ended with {status}; see {}", self.dir.join("up.log").display());
             }
             if let Some(bound) = Addresses::read(&self.site).bound() {
                 let url = format!("http://{}/api/v1/health/ready", bound.api);
-                if reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()) {
+                if client.get(url).send().await.is_ok_and(|answer| answer.status().is_success()) {
                     return Ok(bound);
                 }
             }

@@ -31,6 +31,8 @@ pub fn text(node: &NodeName, ports: Option<Ports>, tls: bool) -> String {
     let mqtt_tls = format!("{}mqtt_tls = \"{encrypted}\"", if tls { "" } else { "# " });
     let (bus, bus_tls) = if tls { (encrypted, "tls = true") } else { (plain, "#tls = false") };
     let api_address = ports.map_or(store.api, |ports| SocketAddr::new(store.api.ip(), ports.api));
+    let api_url = Store { tls, ..store.clone() }.url(api_address);
+    let api_tls = if tls { "tls = true" } else { "#tls = false" };
     let Broker { insecure, journal_mib, keep_hours, disk_reserve_mib, .. } = broker;
     let api_insecure = store.insecure;
     format!(
@@ -69,15 +71,17 @@ node = "{node}"
 
 # ----- store: what is kept, and the API
 [store]
-# Where the API, its documentation (/docs) and its clients meet. It has no TLS: an address that other
-# machines reach is refused unless insecure = true.
+# Where the API, its documentation (/docs) and its clients meet. An address that other machines reach is
+# refused without TLS, unless insecure = true; there every client needs a token ('vigia token add').
 {api}
+# Whether by TLS, with the certificate of the site.
+{api_tls}
 #insecure = {api_insecure}
 
 # ----- alert: limits to watch
 [alert]
 # The API, for what alert missed while it was down; by default the store's own address.
-#api = "http://{api_address}"
+#api = "{api_url}"
 
 # Raised above `high` or below `low`; over when the value has come back by `hysteresis`.
 [[alert.limits]]
@@ -177,6 +181,7 @@ mod tests {
                 assert_eq!(config.broker.mqtt_tls.unwrap().port(), expected);
                 assert_eq!(config.bus_address(), format!("127.0.0.1:{expected}"));
                 assert!(config.broker.mqtt.ip().is_loopback());
+                assert!(config.store.tls && config.api_url().starts_with("https://127.0.0.1:"));
             }
         }
     }

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use vigia_kit::clock;
 use vigia_kit::private::{make_private_dir, write_private};
 use vigia_kit::site::{Password, Role, SecretsFile};
+use vigia_kit::tokens::{BearerToken, Moment, Scope, Token, Tokens};
+use vigia_kit::users::UserName;
 use vigia_protocol::topic::Arrow;
 
 use super::{INSPECTOR, accounts};
 
-/// Writes `keys/ROLE/secrets.toml` of every role, the inspector's password, and the accounts of all.
+/// Writes `keys/ROLE/secrets.toml` of every role, the inspector's password, the accounts of all, and
+/// alert's token of the API.
 ///
 /// # Errors
 /// What the file system says.
@@ -40,7 +44,24 @@ pub fn write(dir: &Path) -> io::Result<()> {
         write_private(&directory.join("secrets.toml"), &text)?;
     }
     accounts::of(&passwords).save(&keys.join(Role::Broker.name()).join("users.toml"))?;
+    write_tokens(&keys)?;
     let directory = keys.join(INSPECTOR);
     make_private_dir(&directory)?;
     write_private(&directory.join("password"), &format!("{}\n", passwords[INSPECTOR].0))
+}
+
+/// Alert asks the API for what the bus did not bring.
+fn write_tokens(keys: &Path) -> io::Result<()> {
+    let bearer = BearerToken::random();
+    let token = Token {
+        secret: bearer.hash(),
+        scope: Scope::Read,
+        created: Moment(clock::now()),
+        expires: None,
+    };
+    let name = UserName::new(Role::Alert.name()).expect("names of roles are names of users");
+    let mut tokens = Tokens::default();
+    tokens.insert(name, token).expect("the first one has room");
+    tokens.save(&keys.join(Role::Store.name()).join("tokens.toml"))?;
+    bearer.save(&keys.join(Role::Alert.name()).join("api.token"))
 }

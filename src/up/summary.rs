@@ -8,8 +8,7 @@ use serde::Serialize;
 use vigia_kit::site::Site;
 
 use super::truth::{self, Told};
-use crate::addresses::Bound;
-use crate::ledger::{self, Books};
+use crate::ledger::{Api, Books};
 use crate::table::{grouped, print};
 
 const SETTLE_WITHIN: Duration = Duration::from_secs(20);
@@ -42,17 +41,13 @@ pub struct Summary {
 ///
 /// # Errors
 /// If the ledger cannot be had.
-pub async fn settle(
-    site: &Site,
-    bound: &Bound,
-    begun: Instant,
-    restarts: u64,
-) -> anyhow::Result<Summary> {
+pub async fn settle(site: &Site, begun: Instant, restarts: u64) -> anyhow::Result<Summary> {
     let told = truth::count(site).context("cannot read the sensors' truth files")?;
-    let url = format!("http://{}", bound.api);
+    // Who supervises the roles may speak as one of them.
+    let api = Api::of(site, Some(&site.api_token_path()))?;
     let waiting = Instant::now();
     loop {
-        let books = match ledger::fetch(&url).await {
+        let books = match api.ledger().await {
             Ok(text) => Books::parse(&text),
             Err(error) => Err(error),
         };

@@ -15,12 +15,13 @@ use crate::table;
 /// What the file system says.
 pub fn print(site: &Site, bound: &Bound, demo: Option<&Demo>, json: bool) -> io::Result<()> {
     let Bound { sensor, mqtt, api } = bound;
+    let url = site.config.store.url(*api);
     let dir = site.dir().display();
     let mut text = format!(
         "Vigia is up.
 
-  API         http://{api}/api/v1/sensors
-  Swagger UI  http://{api}/docs
+  API         {url}/api/v1/sensors
+  Swagger UI  {url}/docs
   ledger      vigia ledger --site {dir}
   sensors     {sensor}
   MQTT        {mqtt}

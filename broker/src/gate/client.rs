@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use vigia_kit::audit::Fields;
 use vigia_kit::shutdown::Shutdown;
 use vigia_protocol::filter::check_topic;
 
@@ -146,6 +147,12 @@ async fn admit(
                 reason = refused.reason(),
                 "login refused"
             );
+            let fields: &Fields<'_> = &[
+                ("peer", &arrival.peer),
+                ("user", &connect.user.as_deref().unwrap_or("")),
+                ("reason", &refused.reason()),
+            ];
+            shared.audit.note_failure("login-refused", fields);
             No::BadCredentials
         })?;
     if connect.client_id.is_empty() && !connect.clean_start && !wire.is_v5() {

@@ -8,7 +8,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -18,6 +17,7 @@ use vigia_kit::clock;
 use vigia_kit::config::ConfigError;
 use vigia_kit::secret_hash::SecretHash;
 use vigia_kit::shutdown::Shutdown;
+use vigia_kit::stamp::Stamp;
 use vigia_kit::users::Users;
 use zeroize::Zeroizing;
 
@@ -242,17 +242,6 @@ fn read(path: &Path) -> Result<Accounts, ConfigError> {
     let users = Users::load(path)?;
     let accounts = users.iter().map(|(name, user)| Arc::new(Account::new(name, user)));
     Ok(accounts.map(|account| (account.name.clone(), account)).collect())
-}
-
-/// What changes when a file does, or its mode: inode, size and time of change. `None`: it is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp(Option<(u64, u64, i64, i64)>);
-
-impl Stamp {
-    fn of(path: &Path) -> Self {
-        let metadata = std::fs::metadata(path).ok();
-        Self(metadata.map(|file| (file.ino(), file.size(), file.ctime(), file.ctime_nsec())))
-    }
 }
 
 #[cfg(test)]

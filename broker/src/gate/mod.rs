@@ -36,6 +36,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use vigia_kit::audit::Audit;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::Role;
 
@@ -56,6 +57,7 @@ pub struct Shared {
     sessions: Sessions,
     system: System,
     counters: Counters,
+    audit: Arc<Audit>,
 }
 
 /// A listener, with TLS or without.
@@ -67,11 +69,11 @@ pub struct Entrance {
 }
 
 impl Shared {
-    /// Starts the router and opens what is kept.
+    /// Starts the router and opens what is kept. Refused logins are noted in `audit`.
     ///
     /// # Errors
     /// If the router does not start or the file of retained messages cannot be opened.
-    pub fn open(identity: Identity, directory: &Path) -> anyhow::Result<Self> {
+    pub fn open(identity: Identity, directory: &Path, audit: Arc<Audit>) -> anyhow::Result<Self> {
         Ok(Self {
             identity,
             router: Router::start()?,
@@ -79,6 +81,7 @@ impl Shared {
             sessions: Sessions::default(),
             system: System::new(),
             counters: Counters::default(),
+            audit,
         })
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use vigia_kit::audit::Audit;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::Site;
 
@@ -13,14 +14,21 @@ use crate::journal::Journal;
 use crate::limits::{ACCEPT_PAUSE, SENSOR_CONNECTIONS, UNAUTHENTICATED_CONNECTIONS};
 use crate::waiting::Waiting;
 
+/// What every session needs.
+#[derive(Clone)]
+pub struct Around {
+    /// Keys and registry.
+    pub site: Arc<Site>,
+    /// Where frames go.
+    pub journal: Journal,
+    /// All established sessions.
+    pub online: Online,
+    /// Where refusals are noted.
+    pub audit: Arc<Audit>,
+}
+
 /// Serves the sensor port until the end.
-pub async fn serve(
-    listener: TcpListener,
-    site: Arc<Site>,
-    journal: Journal,
-    online: Online,
-    mut shutdown: Shutdown,
-) {
+pub async fn serve(listener: TcpListener, around: Around, mut shutdown: Shutdown) {
     let places = Arc::new(Semaphore::new(SENSOR_CONNECTIONS));
     let waiting = Waiting::new(UNAUTHENTICATED_CONNECTIONS);
     let mut number = 0;
@@ -46,9 +54,7 @@ pub async fn serve(
         let surroundings = Surroundings {
             number,
             peer,
-            site: Arc::clone(&site),
-            journal: journal.clone(),
-            online: online.clone(),
+            shared: around.clone(),
             waiting: waiting.clone(),
             shutdown: shutdown.clone(),
         };

@@ -4,5 +4,5 @@ mod door;
 mod online;
 mod session;
 
-pub use door::serve;
+pub use door::{Around, serve};
 pub use online::Online;

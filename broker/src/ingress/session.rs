@@ -8,17 +8,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout};
+use vigia_kit::audit::Fields;
 use vigia_kit::clock;
 use vigia_kit::sensors::Sensors;
 use vigia_kit::shutdown::Shutdown;
-use vigia_kit::site::Site;
 use vigia_protocol::decoder::Frame;
 use vigia_protocol::header::{NONCE_BYTES, Place, SensorId};
 use vigia_protocol::ingress::{Event, Ingress, SessionError};
 use vigia_protocol::time::Micros;
 
-use super::online::Online;
-use crate::journal::{FromSensor, Journal, Request, Verdict, VerdictSender};
+use super::door::Around;
+use crate::journal::{FromSensor, Request, Verdict, VerdictSender};
 use crate::limits::{BUSY_RETRY_MS, FRAMES_PER_SECOND, READ_BYTES, WRITE_WITHIN};
 use crate::waiting::Waiting;
 
@@ -28,12 +28,8 @@ pub struct Surroundings {
     pub number: u64,
     /// Who connected.
     pub peer: SocketAddr,
-    /// Keys and registry.
-    pub site: Arc<Site>,
-    /// Where frames go.
-    pub journal: Journal,
-    /// All established sessions.
-    pub online: Online,
+    /// What all sessions share.
+    pub shared: Around,
     /// All that are not.
     pub waiting: Waiting,
     /// The end.
@@ -64,7 +60,7 @@ pub async fn run(stream: TcpStream, surroundings: Surroundings) {
     let ending = connection.serve().await;
     let sensor = connection.ingress.sensor();
     if let Some(sensor) = sensor {
-        connection.around.online.end(sensor, &connection.replaced);
+        connection.around.shared.online.end(sensor, &connection.replaced);
     }
     match (ending, sensor) {
         (Err(Ending::Closed | Ending::Stopping), _) => {
@@ -74,6 +70,10 @@ pub async fn run(stream: TcpStream, surroundings: Surroundings) {
             tracing::info!(%peer, %sensor, reason = %ending, "sensor session ended");
         }
         (Err(ending), None) => {
+            if let Ending::Session(SessionError::NotAuthentic) = ending {
+                let fields: &Fields<'_> = &[("peer", &peer), ("reason", &ending)];
+                connection.around.shared.audit.note_failure("sensor-refused", fields);
+            }
             tracing::warn!(%peer, reason = %ending, "connection refused at the sensor port");
         }
         (Ok(never), _) => match never {},
@@ -141,7 +141,7 @@ impl Connection {
         while let Some(event) = self.ingress.poll_event() {
             match event {
                 Event::Claim { sensor, epoch } => {
-                    let key = Sensors::of(&self.around.site).link_key(sensor, epoch);
+                    let key = Sensors::of(&self.around.shared.site).link_key(sensor, epoch);
                     let key = key.unwrap_or_else(|error| {
                         tracing::error!(%sensor, %error, "the sensor's key cannot be used");
                         None
@@ -151,7 +151,7 @@ impl Connection {
                 Event::Authentic { sensor, oldest } => self.greet(sensor, oldest).await?,
                 Event::Established => {
                     if let Some(sensor) = self.ingress.sensor() {
-                        self.around.online.establish(sensor, &self.replaced);
+                        self.around.shared.online.establish(sensor, &self.replaced);
                         tracing::info!(%sensor, peer = %self.around.peer, "sensor session open");
                     }
                 }
@@ -193,7 +193,7 @@ impl Connection {
     }
 
     async fn ask(&self, request: Request) -> Result<(), Ending> {
-        self.around.journal.requests.send(request).await.map_err(|_| Ending::Stopping)
+        self.around.shared.journal.requests.send(request).await.map_err(|_| Ending::Stopping)
     }
 
     /// Passes on what the journal has decided.

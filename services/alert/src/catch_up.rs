@@ -1,9 +1,15 @@
 //! What the bus did not bring, from the store: batches by position.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use vigia_kit::api;
+use vigia_kit::config::ConfigError;
+use vigia_kit::site::Site;
+use vigia_kit::tls;
+use vigia_kit::tokens::BearerToken;
 use vigia_protocol::header::{Place, SensorId};
 use vigia_protocol::position::LogId;
 use vigia_protocol::time::Micros;
@@ -18,6 +24,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 pub struct Store {
     client: reqwest::Client,
     url: String,
+    /// Read at every question, so that a new one is taken up.
+    token: PathBuf,
 }
 
 /// One batch of a log.
@@ -61,13 +69,18 @@ struct LogEnd {
 }
 
 impl Store {
-    /// The API at this base URL.
+    /// The API of this site.
     ///
     /// # Errors
-    /// If no HTTP client can be made.
-    pub fn new(base: &str) -> anyhow::Result<Self> {
-        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
-        Ok(Self { client, url: format!("{}/api/v1/log", base.trim_end_matches('/')) })
+    /// A token or an authority's certificate that cannot be used.
+    pub fn of(site: &Site) -> Result<Self, ConfigError> {
+        let base = site.config.api_url();
+        let ca = base.starts_with("https:").then(|| tls::authority(site.dir()));
+        let client = api::client(ca.as_deref(), None, ANSWER_WITHIN)?;
+        let token = site.api_token_path();
+        // At the start it is a sentence and an exit code; later it would be an endless repetition.
+        BearerToken::load(&token)?;
+        Ok(Self { client, url: format!("{}/api/v1/log", base.trim_end_matches('/')), token })
     }
 
     /// The next batches of `from..end`; waits until the store has accounted for all of them. Empty
@@ -88,9 +101,11 @@ impl Store {
         }
     }
 
-    async fn page(&self, log: LogId, from: u64) -> reqwest::Result<Page> {
+    async fn page(&self, log: LogId, from: u64) -> anyhow::Result<Page> {
         let after = from.checked_sub(1).map_or_else(String::new, |after| format!("&after={after}"));
         let url = format!("{}?log={log}{after}", self.url);
-        self.client.get(url).send().await?.error_for_status()?.json().await
+        let token = BearerToken::load(&self.token)?;
+        let answer = self.client.get(url).bearer_auth(token.expose()).send().await?;
+        Ok(answer.error_for_status()?.json().await?)
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use vigia_disk::{EXIT_IO_ERROR, Failed, Unsynced};
+use vigia_kit::audit::Audit;
 use vigia_kit::bus::{BusError, BusLogin, Consumer, Delivery, Producer};
 use vigia_kit::config::{Limit, Unsynced as Mode};
 use vigia_kit::limits::{IN_FLIGHT_MESSAGES, RECONNECT_PAUSE};
@@ -38,6 +39,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(250);
 pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = site.lock("alert")?;
     let secrets = site.secrets(Role::Alert)?;
+    Audit::of_role(&site, Role::Alert)?;
     let unsynced = match site.config.drills.unsynced {
         Mode::Kernel => Unsynced::Kernel,
         Mode::Process => Unsynced::Process,
@@ -46,7 +48,7 @@ pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
         login: BusLogin::of(&site, Role::Alert, &secrets)?,
         key: secrets.arrow(Arrow::Text).clone(),
         memory: Memory::open(&site.data_dir(Role::Alert)?, unsynced)?,
-        store: Store::new(&site.config.api_url())?,
+        store: Store::of(&site)?,
         limits: site.config.alert.limits.clone(),
     };
     let mut pause = RECONNECT_PAUSE.0;

@@ -101,13 +101,23 @@ pub struct Store {
     /// Where the API listens.
     #[serde(deserialize_with = "address")]
     pub api: SocketAddr,
-    /// Whether `api` may be open to other machines: it has no TLS.
+    /// Whether the API is served by TLS, with the certificate of the site.
+    pub tls: bool,
+    /// Whether `api` may be open to other machines without TLS.
     pub insecure: bool,
+}
+
+impl Store {
+    /// Base URL of the API at this address.
+    pub fn url(&self, bound: SocketAddr) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", within_this_machine(bound))
+    }
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { api: SocketAddr::from(([127, 0, 0, 1], 8080)), insecure: false }
+        Self { api: SocketAddr::from(([127, 0, 0, 1], 8080)), tls: false, insecure: false }
     }
 }
 
@@ -250,7 +260,7 @@ impl Config {
         let plain = [
             ("broker", "mqtt", self.broker.mqtt, self.broker.insecure),
             ("broker", "metrics", self.broker.metrics, self.broker.insecure),
-            ("store", "api", self.store.api, self.store.insecure),
+            ("store", "api", self.store.api, self.store.tls || self.store.insecure),
         ];
         for (section, key, address, insecure) in plain {
             if !address.ip().is_loopback() && !insecure {
@@ -291,12 +301,12 @@ impl Config {
 
     /// Base URL of the store's API.
     pub fn api_url(&self) -> String {
-        self.alert.api.clone().unwrap_or_else(|| format!("http://{}", self.store.api))
+        self.alert.api.clone().unwrap_or_else(|| self.store.url(self.store.api))
     }
 }
 
 /// Where a listener is reached from its own machine: "every address" stands in no certificate.
-fn within_this_machine(listener: SocketAddr) -> SocketAddr {
+pub fn within_this_machine(listener: SocketAddr) -> SocketAddr {
     let ip: IpAddr = match listener.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -370,6 +380,15 @@ mod tests {
         }
         // Its listener for TLS is what the others are for.
         parse("[broker]\nmqtt_tls = \"0.0.0.0:8883\"\nsensors = \"0.0.0.0:7700\"").unwrap();
+    }
+
+    #[test]
+    fn with_tls_the_api_may_be_open_and_is_asked_by_it() {
+        let url = |text: &str| parse(text).unwrap().api_url();
+        assert_eq!(url("[store]\napi = \"127.0.0.1:99\""), "http://127.0.0.1:99");
+        assert_eq!(url("[store]\ntls = true\napi = \"0.0.0.0:99\""), "https://127.0.0.1:99");
+        assert_eq!(url("[store]\ninsecure = true\napi = \"[::]:99\""), "http://[::1]:99");
+        assert_eq!(url("[alert]\napi = \"https://plant:99\""), "https://plant:99");
     }
 
     #[test]

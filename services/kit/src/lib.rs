@@ -1,5 +1,7 @@
 //! What every role needs: its site, its secrets, its place on the bus, its end.
 
+pub mod api;
+pub mod audit;
 pub mod bus;
 pub mod clock;
 pub mod config;
@@ -11,6 +13,9 @@ pub mod sensors;
 pub mod shutdown;
 pub mod site;
 pub mod stage;
+pub mod stamp;
 pub mod telemetry;
 pub mod tls;
+pub mod tls_server;
+pub mod tokens;
 pub mod users;

@@ -1,4 +1,4 @@
-//! Bounds of what every role does on the bus, and of the accounts there.
+//! Bounds of what every role does on the bus, of the accounts there, and of the API's tokens.
 
 use std::time::Duration;
 
@@ -21,3 +21,17 @@ pub const MAX_USER_BYTES: usize = 64;
 /// The most memory, in KiB, and passes over it that an argon2 hash may ask for: it is computed while
 /// others wait.
 pub const ARGON2_COST: (u32, u32) = (64 << 10, 16);
+/// Tokens of the API: all are compared at every request that shows one.
+pub const MAX_TOKENS: usize = 1024;
+
+/// Least time between two looks for renewed certificates; also the age at which new files are taken up.
+pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(1);
+
+/// Bytes of one file of an audit log, but for its last line.
+pub const AUDIT_FILE_BYTES: u64 = 4 << 20;
+/// Files of an audit log; beyond, the oldest is let go of.
+pub const AUDIT_FILES: usize = 4;
+/// Characters of one field in an audit log: some are what strangers sent.
+pub const AUDIT_TEXT_CHARACTERS: usize = 256;
+/// Least time between two lines about the same kind of failure.
+pub const AUDIT_FAILURE_SPACING: Duration = Duration::from_secs(1);

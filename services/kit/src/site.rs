@@ -4,6 +4,8 @@
 //! vigia.toml              configuration
 //! keys/ROLE/secrets.toml  the role's MQTT password and the arrows' keys it needs (0600)
 //! keys/broker/users.toml  the MQTT accounts: who may publish and subscribe to what (0600)
+//! keys/store/tokens.toml  the API's tokens: who may do what there (0600)
+//! keys/alert/api.token    alert's own token (0600)
 //! keys/broker/sensors/    K_link of each sensor and epoch
 //! keys/verify/sensors/    K_payload and K_sig of each sensor and epoch
 //! keys/ROLE/tls.pem, .key the role's certificate and its key (0600), if the site has TLS
@@ -153,6 +155,16 @@ impl Site {
     /// The file of the MQTT accounts.
     pub fn users_path(&self) -> PathBuf {
         self.keys_dir(Role::Broker).join("users.toml")
+    }
+
+    /// The file of the API's tokens.
+    pub fn tokens_path(&self) -> PathBuf {
+        self.keys_dir(Role::Store).join("tokens.toml")
+    }
+
+    /// The token with which the alert role asks the API.
+    pub fn api_token_path(&self) -> PathBuf {
+        self.keys_dir(Role::Alert).join("api.token")
     }
 
     /// What the role keeps; made if it is not there.

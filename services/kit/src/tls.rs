@@ -63,10 +63,7 @@ impl Files {
     /// # Errors
     /// A file that cannot be read or is not what it should be, or a key that others can read.
     pub fn read(&self) -> Result<Identity, ConfigError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&self.ca)? {
-            roots.add(certificate).map_err(|error| unusable(&self.ca, &error))?;
-        }
+        let roots = roots(&self.ca)?;
         let chain = certificates(&self.certificate)?;
         let text = Zeroizing::new(read_private(&self.key)?);
         let key = PrivateKeyDer::from_pem_slice(text.as_bytes())
@@ -87,6 +84,18 @@ impl Files {
             .map(Arc::new)
             .map_err(|error| unusable(&self.certificate, &error))
     }
+}
+
+/// The authority in this file, as whom to believe.
+///
+/// # Errors
+/// A file that cannot be read or holds no certificate.
+pub fn roots(ca: &Path) -> Result<RootCertStore, ConfigError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(|error| unusable(ca, &error))?;
+    }
+    Ok(roots)
 }
 
 /// What is wrong with a file of certificates or keys, as one sentence.

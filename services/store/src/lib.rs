@@ -28,13 +28,17 @@ use std::sync::Arc;
 use anyhow::Context;
 pub use api::openapi_yaml;
 use tokio::net::TcpListener;
+use vigia_kit::audit::Audit;
 use vigia_kit::bus::BusLogin;
 use vigia_kit::clock::now;
 use vigia_kit::config::Unsynced;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
+use vigia_kit::tls::Files;
+use vigia_kit::tls_server::{Clients, TlsServer};
 use vigia_protocol::topic::Arrow;
 
+use crate::api::access::Access;
 use crate::batch::Keys;
 use crate::health::Health;
 use crate::ingest::{Ingest, die};
@@ -47,12 +51,16 @@ use crate::store::Store;
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = site.lock(Role::Store.name())?;
     let secrets = site.secrets(Role::Store)?;
+    let audit = Arc::new(Audit::of_role(&site, Role::Store).context("the audit log")?);
     let login = BusLogin::of(&site, Role::Store, &secrets)?;
     let address = site.config.store.api;
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("store.api: cannot listen on {address}"))?;
     let bound = listener.local_addr()?;
+    let files = site.config.store.tls.then(|| Files::of(site.dir(), Role::Store.name()));
+    let tls = files.map(|files| TlsServer::load(files, Clients::Nameless)).transpose()?;
+    let access = Access::open(&site.tokens_path(), bound, now, audit)?;
 
     let path = site.data_dir(Role::Store)?.join("store.redb");
     let unsynced = match site.config.drills.unsynced {
@@ -76,7 +84,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         stored: secrets.arrow(Arrow::Stored).clone(),
         health: health.clone(),
     };
-    let served = api::serve(listener, store.clone(), health, shutdown.clone());
+    let served = api::serve(listener, tls, access, store.clone(), health, shutdown.clone());
     let (served, ()) = tokio::join!(served, ingest.run(shutdown));
     let last = tokio::task::spawn_blocking(move || store.checkpoint(now()));
     if let Err(failed) = last.await? {

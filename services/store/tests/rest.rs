@@ -4,13 +4,16 @@ mod common;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{Frame, count, head, ingest, text};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use vigia_kit::audit::Audit;
 use vigia_kit::clock::now;
 use vigia_kit::shutdown::{Shutdown, Switch};
 use vigia_protocol::batch::Count;
+use vigia_store::api::access::Access;
 use vigia_store::health::Health;
 use vigia_store::store::Store;
 
@@ -50,8 +53,23 @@ async fn served() -> Served {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let (switch, shutdown) = Shutdown::new();
     let health = Arc::new(Health::default());
-    tokio::spawn(vigia_store::api::serve(listener, Arc::new(store), health, shutdown));
-    Served { base, client: reqwest::Client::new(), _directory: directory, _switch: switch }
+    let nobody = directory.path().join("tokens.toml");
+    let audit = Arc::new(Audit::open(directory.path()).unwrap());
+    let access = Access::open(&nobody, listener.local_addr().unwrap(), now, audit).unwrap();
+    tokio::spawn(vigia_store::api::serve(
+        listener,
+        None,
+        access,
+        Arc::new(store),
+        health,
+        shutdown,
+    ));
+    Served {
+        base,
+        client: vigia_kit::api::client(None, None, Duration::from_secs(10)).unwrap(),
+        _directory: directory,
+        _switch: switch,
+    }
 }
 
 impl Served {

@@ -1,8 +1,10 @@
-//! Accepts connections, not too many at once.
+//! Accepts connections, by TLS or not, and not too many at once.
 
+use std::collections::HashMap;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use poem::http::uri::Scheme;
@@ -10,26 +12,33 @@ use poem::listener::Acceptor;
 use poem::web::{LocalAddr, RemoteAddr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use vigia_kit::tls_server::TlsServer;
 
-use crate::limits::CONNECTIONS;
+use crate::api::patience::Patience;
+use crate::limits::{ACCEPT_PAUSE, CONNECTIONS, CONNECTIONS_PER_ADDRESS, HANDSHAKE_WITHIN};
 
-/// A listener that waits while too many connections are open.
+/// Connections that are ready to be served: those by TLS have shaken hands.
 #[derive(Debug)]
 pub struct Connections {
-    listener: TcpListener,
     local: LocalAddr,
-    permits: Arc<Semaphore>,
+    scheme: Scheme,
+    ready: mpsc::Receiver<(Connection, SocketAddr)>,
 }
 
 impl Connections {
-    /// Takes a bound listener over.
+    /// Takes a bound listener over. It waits while too many connections are open.
     ///
     /// # Errors
     /// If it has no address.
-    pub fn new(listener: TcpListener) -> io::Result<Self> {
+    pub fn new(listener: TcpListener, tls: Option<TlsServer>) -> io::Result<Self> {
         let local = LocalAddr(listener.local_addr()?.into());
-        Ok(Self { listener, local, permits: Arc::new(Semaphore::new(CONNECTIONS)) })
+        let scheme = if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let (sender, ready) = mpsc::channel(1);
+        tokio::spawn(accept(listener, tls.map(Arc::new), sender));
+        Ok(Self { local, scheme, ready })
     }
 }
 
@@ -41,20 +50,114 @@ impl Acceptor for Connections {
     }
 
     async fn accept(&mut self) -> io::Result<(Connection, LocalAddr, RemoteAddr, Scheme)> {
-        let permit = self.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, peer) = self.listener.accept().await?;
-        // Small answers should not wait for a full segment.
-        stream.set_nodelay(true)?;
-        let connection = Connection { stream, _permit: permit };
-        Ok((connection, self.local.clone(), RemoteAddr(peer.into()), Scheme::HTTP))
+        let (connection, peer) = self.ready.recv().await.ok_or(io::ErrorKind::NotConnected)?;
+        Ok((connection, self.local.clone(), RemoteAddr(peer.into()), self.scheme.clone()))
     }
+}
+
+/// Accepts until nobody waits for connections any more.
+async fn accept(
+    listener: TcpListener,
+    tls: Option<Arc<TlsServer>>,
+    ready: mpsc::Sender<(Connection, SocketAddr)>,
+) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let inside = Inside::default();
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            () = ready.closed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Out of file descriptors, most likely: let some connections end first.
+                tracing::warn!(%error, "cannot accept a connection to the API");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(place) = inside.enter(peer.ip()) else { continue };
+        // Small answers should not wait for a full segment.
+        if stream.set_nodelay(true).is_err() {
+            continue;
+        }
+        let (tls, ready) = (tls.clone(), ready.clone());
+        tokio::spawn(async move {
+            let stream = match tls {
+                None => Stream::Plain(stream),
+                Some(tls) => {
+                    let handshake = TlsAcceptor::from(tls.newest()).accept(stream);
+                    match timeout(HANDSHAKE_WITHIN, handshake).await {
+                        Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                        _ => return,
+                    }
+                }
+            };
+            let patience = Patience::new();
+            let _ =
+                ready.send((Connection { stream, patience, _place: (permit, place) }, peer)).await;
+        });
+    }
+}
+
+/// How many connections each address has.
+#[derive(Debug, Clone, Default)]
+struct Inside(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl Inside {
+    fn enter(&self, peer: IpAddr) -> Option<Place> {
+        let mut inside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = inside.entry(peer).or_default();
+        if *count >= CONNECTIONS_PER_ADDRESS {
+            return None;
+        }
+        *count += 1;
+        Some(Place { inside: self.clone(), peer })
+    }
+}
+
+/// A connection's place among its address's; given back when dropped.
+#[derive(Debug)]
+struct Place {
+    inside: Inside,
+    peer: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inside = self.inside.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = inside.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                inside.remove(&self.peer);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
 }
 
 /// A connection and its permission to be open.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
+    stream: Stream,
+    patience: Patience,
+    _place: (OwnedSemaphorePermit, Place),
+}
+
+macro_rules! on_stream {
+    ($connection:expr, $method:ident $(, $argument:expr)*) => {
+        match &mut $connection.stream {
+            Stream::Plain(stream) => Pin::new(stream).$method($($argument),*),
+            Stream::Tls(stream) => Pin::new(stream).$method($($argument),*),
+        }
+    };
 }
 
 impl AsyncRead for Connection {
@@ -63,7 +166,15 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = on_stream!(self, poll_read, context, buffer);
+        if buffer.filled().len() > before {
+            self.patience.heard();
+        }
+        if polled.is_pending() {
+            self.patience.check(context)?;
+        }
+        polled
     }
 }
 
@@ -73,14 +184,27 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let polled = on_stream!(self, poll_write, context, bytes);
+        match polled {
+            Poll::Ready(_) => self.patience.written(),
+            Poll::Pending => {
+                self.patience.blocked();
+                self.patience.check(context)?;
+            }
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = on_stream!(self, poll_flush, context);
+        if polled.is_pending() {
+            self.patience.blocked();
+            self.patience.check(context)?;
+        }
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        on_stream!(self, poll_shutdown, context)
     }
 }

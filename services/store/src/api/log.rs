@@ -9,6 +9,7 @@ use poem_openapi::{Object, OpenApi};
 use vigia_protocol::position::LogId;
 
 use crate::account::LogAccount;
+use crate::api::allowed::{Allowed, ToRead};
 use crate::api::problem::Problem;
 use crate::api::reading::{Values, quality, values};
 use crate::api::time::{LogName, Time};
@@ -88,6 +89,7 @@ impl Log {
     #[oai(path = "/log", method = "get", operation_id = "getLog")]
     async fn get(
         &self,
+        _allowed: Allowed<ToRead>,
         shared: Data<&Arc<Shared>>,
         /// Which log.
         log: Query<Option<LogName>>,

@@ -1,12 +1,16 @@
 //! The REST API, its document and its Swagger UI.
 
+pub mod access;
+mod allowed;
 mod connections;
 mod health;
 mod ledger;
 mod log;
 mod pages;
+mod patience;
 mod problem;
 mod quarantine;
+mod rates;
 mod reading;
 mod readings;
 mod sensors;
@@ -16,15 +20,17 @@ pub mod time;
 use std::io;
 use std::sync::Arc;
 
-use poem::http::{HeaderValue, header};
+use poem::http::{HeaderName, HeaderValue, header};
 use poem::{Endpoint, EndpointExt, Request, Response, Route, Server};
 use poem_openapi::{OpenApiService, Tags};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use vigia_disk::redb;
 use vigia_kit::shutdown::Shutdown;
+use vigia_kit::tls_server::TlsServer;
 use vigia_protocol::header::SensorId;
 
+use crate::api::access::{Access, Knock};
 use crate::api::connections::Connections;
 use crate::api::problem::Problem;
 use crate::health::Health;
@@ -122,24 +128,27 @@ pub fn openapi_yaml() -> String {
     service().spec_yaml()
 }
 
-/// Serves until the end, and then lets requests under way finish.
+/// Serves, by TLS if given, until the end, and then lets requests under way finish.
 ///
 /// # Errors
 /// What the listener says.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<TlsServer>,
+    access: Access,
     store: Arc<Store>,
     health: Arc<Health>,
     mut shutdown: Shutdown,
 ) -> io::Result<()> {
     let shared = Arc::new(Shared { store, health, queries: Semaphore::new(QUERIES) });
-    Server::new_with_acceptor(Connections::new(listener)?)
+    Server::new_with_acceptor(Connections::new(listener, tls)?)
         .idle_timeout(CONNECTION_IDLE)
-        .run_with_graceful_shutdown(endpoint(shared), shutdown.ended(), Some(DRAIN_WITHIN))
+        .run_with_graceful_shutdown(endpoint(access, shared), shutdown.ended(), Some(DRAIN_WITHIN))
         .await
 }
 
-fn endpoint(shared: Arc<Shared>) -> impl Endpoint<Output = Response> + 'static {
+fn endpoint(access: Access, shared: Arc<Shared>) -> impl Endpoint<Output = Response> + 'static {
+    let access = Arc::new(access);
     let service = service();
     let page = |content_type, text: String| pages::fixed(content_type, text);
     Route::new()
@@ -148,7 +157,13 @@ fn endpoint(shared: Arc<Shared>) -> impl Endpoint<Output = Response> + 'static {
         .at("/openapi.json", page("application/json", service.spec()))
         .at("/openapi.yaml", page("application/yaml", service.spec_yaml()))
         .nest("/api/v1", service.data(shared))
-        .around(bounded)
+        .around(move |endpoint, mut request| {
+            let admitted = access.admit(&Knock::of(&request));
+            async move {
+                request.extensions_mut().insert(admitted?);
+                bounded(endpoint, request).await
+            }
+        })
         .catch_all_error(problem::answer)
         .after(|response| async move { response.map(with_headers) })
         .map_to_response()
@@ -165,9 +180,18 @@ where
     }
 }
 
+/// On every answer. There is no CORS: no other site's page may read this one's answers.
+const SECURITY_HEADERS: [(HeaderName, &str); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
+    (header::REFERRER_POLICY, "no-referrer"),
+];
+
 fn with_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

@@ -1,9 +1,12 @@
 //! Errors as RFC 9457 has them: all of them, also those of the framework.
 
+use std::time::Duration;
+
 use poem::http::StatusCode;
 use poem::{IntoResponse, Response};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object};
+use vigia_kit::tokens::Scope;
 
 /// Their content type.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -40,9 +43,21 @@ pub enum Problem {
     /// A parameter is not what it should be.
     #[oai(status = 400, content_type = "application/problem+json")]
     BadRequest(Json<Details>),
+    /// No token, or one that opens nothing: unknown, revoked, expired.
+    #[oai(status = 401, content_type = "application/problem+json")]
+    Unauthorized(Json<Details>, #[oai(header = "WWW-Authenticate")] String),
+    /// The token does not allow this.
+    #[oai(status = 403, content_type = "application/problem+json")]
+    Forbidden(Json<Details>),
     /// There is no such thing.
     #[oai(status = 404, content_type = "application/problem+json")]
     NotFound(Json<Details>),
+    /// The body is too large.
+    #[oai(status = 413, content_type = "application/problem+json")]
+    TooLarge(Json<Details>),
+    /// Too many requests; `Retry-After` says after how many seconds one is answered again.
+    #[oai(status = 429, content_type = "application/problem+json")]
+    TooMany(Json<Details>, #[oai(header = "Retry-After")] u64),
     /// Something is broken inside.
     #[oai(status = 500, content_type = "application/problem+json")]
     Internal(Json<Details>),
@@ -55,6 +70,32 @@ impl Problem {
     /// A parameter is not what it should be.
     pub fn bad_request(detail: String) -> Self {
         Self::BadRequest(Json(Details::new(StatusCode::BAD_REQUEST, detail)))
+    }
+
+    /// Always the same, so that nobody learns which tokens there are.
+    pub fn unauthorized() -> Self {
+        let detail = "expected the header 'Authorization: Bearer vgt_…' with a token that is valid; \
+                      'vigia token add' makes one";
+        let details = Details::new(StatusCode::UNAUTHORIZED, detail.to_owned());
+        Self::Unauthorized(Json(details), "Bearer realm=\"vigia\"".to_owned())
+    }
+
+    /// The token does not allow this.
+    pub fn forbidden(expected: Scope) -> Self {
+        let detail = format!("expected a token with the scope {expected}");
+        Self::Forbidden(Json(Details::new(StatusCode::FORBIDDEN, detail)))
+    }
+
+    /// The body is too large.
+    pub fn too_large(detail: String) -> Self {
+        Self::TooLarge(Json(Details::new(StatusCode::PAYLOAD_TOO_LARGE, detail)))
+    }
+
+    /// Too many requests, until after this time.
+    pub fn too_many(wait: Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil() as u64;
+        let detail = format!("too many requests; one is answered again after {seconds} s");
+        Self::TooMany(Json(Details::new(StatusCode::TOO_MANY_REQUESTS, detail)), seconds)
     }
 
     /// There is no such thing.

@@ -7,6 +7,7 @@ use poem_openapi::param::Query;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
+use crate::api::allowed::{Allowed, ToRead};
 use crate::api::problem::Problem;
 use crate::api::sensors::bad_cursor;
 use crate::api::time::Time;
@@ -72,6 +73,7 @@ impl Quarantine {
     #[oai(path = "/quarantine", method = "get", operation_id = "listQuarantine")]
     async fn list(
         &self,
+        _allowed: Allowed<ToRead>,
         shared: Data<&Arc<Shared>>,
         /// Entries in a page.
         #[oai(default = "default_page", validator(minimum(value = "1"), maximum(value = "100")))]

@@ -8,6 +8,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use vigia_protocol::header::Place;
 
+use crate::api::allowed::{Allowed, ToRead};
 use crate::api::problem::Problem;
 use crate::api::reading::Reading;
 use crate::api::sensors::bad_cursor;
@@ -41,6 +42,7 @@ impl Readings {
     #[oai(path = "/sensors/:id/readings", method = "get", operation_id = "listReadings")]
     async fn list(
         &self,
+        _allowed: Allowed<ToRead>,
         shared: Data<&Arc<Shared>>,
         /// The sensor.
         id: Path<i16>,

@@ -9,6 +9,7 @@ use poem_openapi::{Object, OpenApi};
 use vigia_protocol::header::SensorId;
 use vigia_protocol::profile::{Number, Profile};
 
+use crate::api::allowed::{Allowed, ToRead};
 use crate::api::problem::Problem;
 use crate::api::reading::Reading;
 use crate::api::{Part, Shared};
@@ -105,6 +106,7 @@ impl Sensors {
     #[oai(path = "/sensors", method = "get", operation_id = "listSensors")]
     async fn list(
         &self,
+        _allowed: Allowed<ToRead>,
         shared: Data<&Arc<Shared>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
@@ -124,6 +126,7 @@ impl Sensors {
     #[oai(path = "/sensors/:id", method = "get", operation_id = "getSensor")]
     async fn get(
         &self,
+        _allowed: Allowed<ToRead>,
         shared: Data<&Arc<Shared>>,
         /// The sensor.
         id: Path<i16>,
@@ -145,6 +148,7 @@ impl Sensors {
     #[oai(path = "/sensors/:id/latest", method = "get", operation_id = "getLatest")]
     async fn latest(
         &self,
+        _allowed: Allowed<ToRead>,
         shared: Data<&Arc<Shared>>,
         /// The sensor.
         id: Path<i16>,

@@ -9,6 +9,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use vigia_protocol::time::Micros;
 
+use crate::api::allowed::{Allowed, ToRead};
 use crate::api::problem::Problem;
 use crate::api::time::{Step, Time};
 use crate::api::{Part, Shared};
@@ -58,6 +59,7 @@ impl Series {
     #[oai(path = "/sensors/:id/series", method = "get", operation_id = "getSeries")]
     async fn get(
         &self,
+        _allowed: Allowed<ToRead>,
         shared: Data<&Arc<Shared>>,
         /// The sensor.
         id: Path<i16>,
