@@ -84,8 +84,9 @@ impl Scene {
         let mut moved = begun;
         let mut before = None;
         loop {
+            let asked = begun.elapsed();
             let books = self.api.ledger().await;
-            if books.as_ref().is_ok_and(|books| books.are_settled(acknowledged)) {
+            if books.as_ref().is_ok_and(|books| books.are_settled(acknowledged, asked)) {
                 self.say(&format!("drained after {:.1} s", begun.elapsed().as_secs_f64()));
                 return Ok(());
             }
