@@ -89,6 +89,37 @@ fn sensors_that_die_while_nobody_answers_deliver_everything_afterwards() {
 }
 
 #[test]
+fn every_alarm_is_raised_once_though_alert_dies() {
+    passes(&["kill-alert", "--times", "3"]);
+}
+
+#[test]
+fn a_backlog_is_delivered_fast_and_in_order_after_a_cut() {
+    passes(&["cut-sensors", "--down", "4s"]);
+}
+
+#[test]
+fn altered_bytes_are_not_believed() {
+    passes(&["corrupt-link", "--times", "4"]);
+}
+
+#[test]
+fn faults_of_every_kind_one_after_the_other_lose_nothing() {
+    passes(&["chaos", "--for", "15s"]);
+}
+
+#[test]
+fn a_report_says_what_was_done() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.md");
+    let name = file.to_str().expect("a path in UTF-8");
+    passes(&["stop-in-order", "--times", "1", "--report", name]);
+    let text = fs::read_to_string(&file).expect("the report");
+    for words in ["| [stop-in-order](#stop-in-order) | pass |", "\n## stop-in-order\n", "SIGTERM"] {
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
 fn the_oracle_sees_every_deliberate_defect() {
     let output = run(&["controls", "--times", "3", "--json"]);
     let lines = lines(&output);

@@ -1,5 +1,7 @@
 //! The system's own ledger, as far as it is held against what the oracle finds.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 /// `GET /api/v1/ledger`
@@ -66,12 +68,23 @@ pub struct Log {
 pub struct Journal {
     /// Its id.
     pub journal: String,
+    /// How old its last report is.
+    #[serde(default)]
+    pub age_ms: Option<u64>,
 }
 
+/// Under way from the journal to the store, at most.
+const REPORT_TRAVELS: Duration = Duration::from_millis(250);
+
 impl Books {
-    /// Whether the journal has spoken, and everything it has taken is accounted for.
-    pub fn are_settled(&self, acknowledged: u64) -> bool {
-        self.verdict != "unknown"
+    /// Whether the journal has spoken since this long ago, and everything it has taken is accounted for:
+    /// it may have taken more than it has acknowledged.
+    pub fn are_settled(&self, acknowledged: u64, since: Duration) -> bool {
+        let newest = self.journals.iter().filter_map(|journal| journal.age_ms).min();
+        let is_fresh =
+            newest.is_some_and(|age| Duration::from_millis(age) + REPORT_TRAVELS <= since);
+        is_fresh
+            && self.verdict != "unknown"
             && self.readings.in_flight == Some(0)
             && self.readings.accepted.is_some_and(|accepted| accepted >= acknowledged)
     }

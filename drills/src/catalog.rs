@@ -183,8 +183,8 @@ pub const DRILLS: &[Drill] = &[
     },
     Drill {
         name: "vanished-peer",
-        sentence: "one side of a connection is gone without a word: the other notices within one and a \
-                   half keep-alives",
+        sentence: "the other side of a connection is gone without a word: the broker notices within one and \
+                   a half keep-alives, a role within two",
         site: PROXIED,
         play: |scene| Box::pin(network::swallows_a_peer(scene)),
         ..USUAL
@@ -225,6 +225,13 @@ pub const DRILLS: &[Drill] = &[
                    still held there is another reading",
         expected: Expected { duplicates: false, copies: true },
         play: |scene| Box::pin(sensor::is_rolled_back(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "sensor-clone",
+        sentence: "two sensors with one key and one memory: each acknowledged reading of both is there",
+        expected: Expected { duplicates: false, copies: true },
+        play: |scene| Box::pin(sensor::is_cloned(scene)),
         ..USUAL
     },
     Drill {

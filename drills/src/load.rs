@@ -1,9 +1,10 @@
 //! The load: real C++ sensors, each with its key, its spool and its truth file.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,8 @@ pub struct Load {
 #[derive(Debug)]
 struct Sensor {
     id: i16,
+    /// Of its spool and its truth file: its number, but for a clone.
+    name: String,
     key: PathBuf,
     /// Whether it must deliver everything before the end; a stranger need not, and is not let in.
     owes: bool,
@@ -100,8 +103,24 @@ impl Load {
 
     /// One more sensor with this key, which does not run yet. `owes`: it must deliver all it takes.
     pub fn add(&mut self, id: i16, key: PathBuf, owes: bool) {
-        let truth = TruthFile::new(self.site.join(format!("truth/{id}.txt")));
-        self.sensors.push(Sensor { id, key, owes, retired: false, child: None, truth });
+        self.add_as(id, id.to_string(), key, owes);
+    }
+
+    fn add_as(&mut self, id: i16, name: String, key: PathBuf, owes: bool) {
+        let truth = TruthFile::new(self.site.join(format!("truth/{name}.txt")));
+        self.sensors.push(Sensor { id, name, key, owes, retired: false, child: None, truth });
+    }
+
+    /// Another sensor of the same number, with the same key and a copy of the dead one's memory. It owes
+    /// nothing, as it need not live to the end.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn clone_sensor(&mut self, id: i16) -> anyhow::Result<()> {
+        let name = format!("{id}-clone");
+        copy_files(&self.spool(id), &self.site.join("spools").join(&name))?;
+        self.add_as(id, name, self.site.join(format!("devices/{id}.key")), false);
+        Ok(())
     }
 
     /// Starts those that do not run, and waits until each has been acknowledged something.
@@ -136,9 +155,9 @@ impl Load {
                 .arg("--key")
                 .arg(&sensor.key)
                 .arg("--spool")
-                .arg(file(format!("spools/{id}")))
+                .arg(file(format!("spools/{}", sensor.name)))
                 .arg("--truth")
-                .arg(file(format!("truth/{id}.txt")))
+                .arg(file(format!("truth/{}.txt", sensor.name)))
                 .args(["--rate", &self.hertz.to_string(), "--seed", &seed.to_string()])
                 .args(["--linger", &format!("{}s", LINGER.as_secs())])
                 .stdin(Stdio::null())
@@ -169,9 +188,16 @@ impl Load {
         self.sensors.iter().map(|sensor| (sensor.id, &sensor.truth))
     }
 
-    /// Numbers acknowledged to all of them.
+    /// Numbers acknowledged to all of them. What was acknowledged to a sensor and to its clone is one.
     pub fn acknowledgements(&self) -> u64 {
-        self.truths().map(|(_, file)| file.truth.acknowledgements()).sum()
+        let mut numbers: BTreeMap<(i16, u32), u64> = BTreeMap::new();
+        for (id, file) in self.truths() {
+            for (stream, below) in &file.truth.acknowledged {
+                let known = numbers.entry((id, *stream)).or_default();
+                *known = (*known).max(below.saturating_sub(1));
+            }
+        }
+        numbers.values().sum()
     }
 
     /// What one sensor claims, as of the last [`Load::catch_up`].
@@ -258,9 +284,11 @@ impl Load {
     /// # Errors
     /// If one ends otherwise than with everything delivered.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
-        let strangers: Vec<i16> =
-            self.sensors.iter().filter(|sensor| !sensor.owes).map(|sensor| sensor.id).collect();
-        self.kill(|id| strangers.contains(&id)).await?;
+        for sensor in self.sensors.iter_mut().filter(|sensor| !sensor.owes) {
+            if let Some(mut child) = sensor.child.take() {
+                child.kill().await.context("a sensor cannot be watched")?;
+            }
+        }
         for (_, process) in self.processes() {
             process.signal(Signal::TERM)?;
         }
@@ -277,6 +305,20 @@ impl Load {
         }
         self.catch_up()
     }
+}
+
+/// Copies a directory of files, with its mode.
+///
+/// # Errors
+/// What the file system says.
+pub fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    for entry in fs::read_dir(from).with_context(|| format!("{}", from.display()))? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// Whatever happened: no sensor is left.

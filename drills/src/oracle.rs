@@ -43,17 +43,25 @@ pub struct Findings {
     pub examples: Vec<String>,
 }
 
-/// Judges one sensor after the other; `exported` is in the API's order.
-pub fn judge<'a>(sensors: impl IntoIterator<Item = (i16, &'a Truth, &'a [Exported])>) -> Findings {
+/// Judges one sensor after the other, each by what all claim that have its number; `exported` is in the
+/// API's order.
+pub fn judge<'a>(
+    sensors: impl IntoIterator<Item = (i16, Vec<&'a Truth>, &'a [Exported])>,
+) -> Findings {
     let mut findings = Findings::default();
-    for (sensor, truth, exported) in sensors {
-        findings.judge(sensor, truth, exported);
+    for (sensor, truths, exported) in sensors {
+        findings.judge(sensor, &truths, exported);
     }
     findings
 }
 
 impl Findings {
-    fn judge(&mut self, sensor: i16, truth: &Truth, exported: &[Exported]) {
+    fn judge(&mut self, sensor: i16, truths: &[&Truth], exported: &[Exported]) {
+        // Clones take turns: only within its stream, which has one writer, does time run forward.
+        let is_later = |one: &Exported, last: &Exported| {
+            let one_writer = truths.len() == 1 || one.place.0 == last.place.0;
+            one.place > last.place && (one.measured.time > last.measured.time || !one_writer)
+        };
         let mut times: HashMap<i64, u32> = HashMap::with_capacity(exported.len());
         // By time, because a sensor may have to send what it holds again in another stream.
         let mut present = HashSet::with_capacity(exported.len());
@@ -66,35 +74,33 @@ impl Findings {
                 self.duplicated += 1;
                 self.moved += u64::from(first != stream);
                 self.example(|| format!("sensor {sensor}: time {time} again at {:?}", one.place));
-            } else if last.is_some_and(|last| one.place <= last.place || time <= last.measured.time)
-            {
+            } else if last.is_some_and(|last| !is_later(one, last)) {
                 self.disordered += 1;
                 self.example(|| format!("sensor {sensor}: {:?} is out of order", one.place));
             }
-            match truth.sent.get(&one.place) {
-                Some(sent) if *sent == one.measured => {
-                    present.insert(time);
-                }
-                sent => {
-                    self.unexpected += 1;
-                    self.example(|| {
-                        format!("sensor {sensor}: stored {one:?}, but sent {sent:?} at that place")
-                    });
-                }
+            let sent = || truths.iter().filter_map(|truth| truth.sent.get(&one.place));
+            if sent().any(|sent| *sent == one.measured) {
+                present.insert(time);
+            } else {
+                self.unexpected += 1;
+                let sent: Vec<_> = sent().collect();
+                self.example(|| {
+                    format!("sensor {sensor}: stored {one:?}, but sent {sent:?} at that place")
+                });
             }
             last = Some(one);
         }
-        self.look_for_lost(sensor, truth, &present);
-        self.look_for_unclaimed(sensor, truth);
+        self.look_for_lost(sensor, truths, &present);
+        self.look_for_unclaimed(sensor, truths);
     }
 
-    fn look_for_lost(&mut self, sensor: i16, truth: &Truth, present: &HashSet<i64>) {
-        let acknowledged: BTreeMap<i64, Place> = truth
-            .sent
-            .iter()
-            .filter(|(place, _)| truth.is_acknowledged(**place))
-            .map(|(place, measured)| (measured.time, *place))
-            .collect();
+    fn look_for_lost(&mut self, sensor: i16, truths: &[&Truth], present: &HashSet<i64>) {
+        let of_one = |truth: &&'_ Truth| -> Vec<(i64, Place)> {
+            let acknowledged =
+                truth.sent.iter().filter(|(place, _)| truth.is_acknowledged(**place));
+            acknowledged.map(|(place, measured)| (measured.time, *place)).collect()
+        };
+        let acknowledged: BTreeMap<i64, Place> = truths.iter().flat_map(of_one).collect();
         self.acknowledged += acknowledged.len() as u64;
         for (time, place) in acknowledged.iter().filter(|(time, _)| !present.contains(time)) {
             self.lost += 1;
@@ -102,25 +108,26 @@ impl Findings {
         }
     }
 
-    fn look_for_unclaimed(&mut self, sensor: i16, truth: &Truth) {
-        let dropped: HashSet<Place> = truth
-            .gaps
-            .iter()
+    fn look_for_unclaimed(&mut self, sensor: i16, truths: &[&Truth]) {
+        let gaps = truths.iter().flat_map(|truth| &truth.gaps);
+        let dropped: HashSet<Place> = gaps
             .flat_map(|((stream, seq), count)| (*seq..seq + count).map(|seq| (*stream, seq)))
             .collect();
         self.dropped += dropped.len() as u64;
-        for (stream, below) in &truth.acknowledged {
-            for place in (1..*below).map(|seq| (*stream, seq)) {
-                if !truth.sent.contains_key(&place) && !dropped.contains(&place) {
-                    self.unclaimed += 1;
-                    self.example(|| {
-                        format!("sensor {sensor}: {place:?} is acknowledged, but never sent")
-                    });
-                }
+        let is_claimed = |place: &Place| {
+            dropped.contains(place) || truths.iter().any(|truth| truth.sent.contains_key(place))
+        };
+        for (stream, below) in truths.iter().flat_map(|truth| &truth.acknowledged) {
+            for place in (1..*below).map(|seq| (*stream, seq)).filter(|place| !is_claimed(place)) {
+                self.unclaimed += 1;
+                self.example(|| {
+                    format!("sensor {sensor}: {place:?} is acknowledged, but never sent")
+                });
             }
         }
-        if let Some(line) = truth.unreadable.first() {
-            self.unclaimed += truth.unreadable.len() as u64;
+        let mut unreadable = truths.iter().flat_map(|truth| &truth.unreadable);
+        if let Some(line) = unreadable.next() {
+            self.unclaimed += 1 + unreadable.count() as u64;
             self.example(|| format!("sensor {sensor}: unreadable in its truth file: {line:?}"));
         }
     }
@@ -227,14 +234,14 @@ mod tests {
     }
 
     fn found(truth: &Truth, exported: &[Exported]) -> Findings {
-        Findings { examples: Vec::new(), ..judge([(7, truth, exported)]) }
+        Findings { examples: Vec::new(), ..judge([(7, vec![truth], exported)]) }
     }
 
     #[test]
     fn nothing_is_found_where_nothing_is_wrong() {
         let (truth, exported) = healthy();
         let clean = Findings { acknowledged: 15, stored: 20, ..Findings::default() };
-        assert_eq!(judge([(7, &truth, exported.as_slice())]), clean);
+        assert_eq!(judge([(7, vec![&truth], exported.as_slice())]), clean);
         // What is not acknowledged may be missing.
         let clean = Findings { stored: 15, ..clean };
         assert_eq!(found(&truth, &exported[..15]), clean);
@@ -327,9 +334,36 @@ mod tests {
     #[test]
     fn sensors_are_judged_apart() {
         let (truth, exported) = healthy();
-        let findings = judge([(1, &truth, exported.as_slice()), (2, &truth, exported.as_slice())]);
+        let findings =
+            judge([(1, vec![&truth], exported.as_slice()), (2, vec![&truth], exported.as_slice())]);
         assert_eq!((findings.acknowledged, findings.duplicated), (30, 0));
-        assert_eq!(judge([(1, &truth, exported.as_slice()), (2, &truth, &[])]).lost, 15);
+        assert_eq!(
+            judge([(1, vec![&truth], exported.as_slice()), (2, vec![&truth], &[])]).lost,
+            15
+        );
+    }
+
+    #[test]
+    fn what_clones_sent_is_expected_of_their_number_and_what_either_was_acknowledged() {
+        let (mut truth, mut exported) = healthy();
+        let mut clone = Truth::default();
+        clone.sent = [((2, 1), measured(18)), ((2, 2), measured(30))].into();
+        clone.acknowledged.insert(2, 3);
+        // The first has gone on meanwhile.
+        truth.sent.insert((3, 1), measured(25));
+        exported.truncate(17);
+        exported.extend([(2, 1, 18), (2, 2, 30), (3, 1, 25)].map(|(stream, seq, reading)| {
+            Exported { place: (stream, seq), measured: measured(reading) }
+        }));
+        let found = |exported: &[Exported]| {
+            let findings = judge([(7, vec![&truth, &clone], exported)]);
+            (findings.lost, findings.unexpected, findings.disordered, findings.unclaimed)
+        };
+        assert_eq!(found(&exported), (0, 0, 0, 0));
+        exported.swap(17, 18);
+        assert_eq!(found(&exported), (0, 0, 1, 0));
+        exported.remove(17);
+        assert_eq!(found(&exported), (1, 0, 0, 0));
     }
 
     fn books() -> Books {
@@ -341,14 +375,14 @@ mod tests {
     #[test]
     fn a_ledger_that_says_the_same_agrees() {
         let (truth, exported) = healthy();
-        let findings = judge([(7, &truth, exported.as_slice())]);
+        let findings = judge([(7, vec![&truth], exported.as_slice())]);
         assert!(disagreements(&findings, &books(), Expected::default()).is_empty());
     }
 
     #[test]
     fn every_term_of_the_ledger_is_held_against_what_was_found() {
         let (truth, exported) = healthy();
-        let findings = judge([(7, &truth, exported.as_slice())]);
+        let findings = judge([(7, vec![&truth], exported.as_slice())]);
         let wrong: [fn(&mut Books); 9] = [
             |books| books.verdict = "unknown".to_owned(),
             |books| (books.readings.stored, books.readings.accepted) = (19, Some(19)),

@@ -6,6 +6,8 @@ use crate::scene::Scene;
 
 /// The sensor to which it happens.
 const ONE: i16 = 1;
+/// A sensor and its clone throw each other out so long.
+const TOGETHER: Duration = Duration::from_secs(10);
 const DOWN: Duration = Duration::from_secs(60);
 const RECOVERY: Duration = Duration::from_secs(15);
 
@@ -51,4 +53,14 @@ pub async fn is_rolled_back(scene: &mut Scene) -> anyhow::Result<()> {
         scene.recovers_within(RECOVERY).await?;
     }
     Ok(())
+}
+
+pub async fn is_cloned(scene: &mut Scene) -> anyhow::Result<()> {
+    scene.random_moment().await;
+    scene.kill_sensor(ONE).await?;
+    scene.comes_back_twice(ONE).await?;
+    scene.opens_a_new_stream(ONE).await?;
+    scene.load_goes_on_for(scene.down_time(TOGETHER)).await?;
+    scene.fault_ends()?;
+    scene.recovers_within(RECOVERY).await
 }

@@ -1,5 +1,6 @@
 //! The end: everything delivered, accounted for, and judged.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -7,6 +8,7 @@ use anyhow::{Context, bail};
 use super::Scene;
 use crate::oracle::{disagreements, judge};
 use crate::report::{Report, Verdict};
+use crate::truth::Truth;
 
 /// Everything acknowledged is accounted for this long after the sensors have ended.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
@@ -52,15 +54,19 @@ impl Scene {
         if let Some(alarms) = &self.alarms {
             report.evidence.push(alarms.judge(&self.api).await?);
         }
+        let mut claims: BTreeMap<i16, Vec<&Truth>> = BTreeMap::new();
+        for (sensor, file) in self.load.truths() {
+            claims.entry(sensor).or_default().push(&file.truth);
+        }
         let mut exports = Vec::new();
-        for (sensor, _) in self.load.truths() {
-            exports.push(self.api.export(sensor).await?);
+        for sensor in claims.keys() {
+            exports.push(self.api.export(*sensor).await?);
         }
         let books = self.api.ledger().await?;
         report.ledger = books.verdict.clone();
-        let claims = self.load.truths().zip(&exports);
+        let sensors = claims.into_iter().zip(&exports);
         let findings =
-            judge(claims.map(|((id, file), export)| (id, &file.truth, export.as_slice())));
+            judge(sensors.map(|((sensor, truths), export)| (sensor, truths, export.as_slice())));
         report.found(&findings);
         report.reasons.extend(findings.defects(self.drill.expected));
         report.reasons.extend(disagreements(&findings, &books, self.drill.expected));
@@ -78,8 +84,9 @@ impl Scene {
         let mut moved = begun;
         let mut before = None;
         loop {
+            let asked = begun.elapsed();
             let books = self.api.ledger().await;
-            if books.as_ref().is_ok_and(|books| books.are_settled(acknowledged)) {
+            if books.as_ref().is_ok_and(|books| books.are_settled(acknowledged, asked)) {
                 self.say(&format!("drained after {:.1} s", begun.elapsed().as_secs_f64()));
                 return Ok(());
             }

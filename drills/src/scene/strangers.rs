@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use super::Scene;
+use crate::load::{Load, copy_files};
 use crate::wait;
 
 const REFUSED: &str = "connection refused at the sensor port";
@@ -166,14 +167,30 @@ impl Scene {
         self.saw(format!("sensor {id} goes on in stream {new}, after {old}"));
         Ok(())
     }
-}
 
-fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(to)?;
-    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
-    for entry in fs::read_dir(from).with_context(|| format!("{}", from.display()))? {
-        let entry = entry?;
-        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    /// A dead sensor comes back twice, each with the same memory. Returns when both were acknowledged
+    /// something, so that both have been let in.
+    ///
+    /// # Errors
+    /// If one is not.
+    pub async fn comes_back_twice(&mut self, id: i16) -> anyhow::Result<()> {
+        self.load.clone_sensor(id)?;
+        self.load.catch_up()?;
+        let served = |load: &Load| -> Vec<u64> {
+            let both = load.truths().filter(|(own, _)| *own == id);
+            both.map(|(_, file)| file.truth.acknowledgements()).collect()
+        };
+        let before = served(&self.load);
+        self.load.start_blindly()?;
+        let load = &mut self.load;
+        let what = || format!("sensor {id} and its clone are both served");
+        let after = wait::until(SETTLED_WITHIN, what, async || {
+            load.catch_up()?;
+            let after = served(load);
+            Ok(after.iter().zip(&before).all(|(after, before)| after > before).then_some(after))
+        })
+        .await?;
+        self.saw(format!("sensor {id} and its clone were acknowledged {before:?}, now {after:?}"));
+        Ok(())
     }
-    Ok(())
 }
