@@ -26,9 +26,10 @@ pub fn make_lean() -> io::Result<()> {
         return Ok(());
     }
     let missing = LEAN.iter().filter(|(name, _)| env::var_os(name).is_none()).copied();
-    // The running program itself, even where a newer one has taken its place on disk.
+    // By its name, which ps shows; or as it runs, where a newer one has taken its place on disk.
+    let own = env::current_exe().ok().filter(|path| path.exists());
     let mut arguments = env::args_os();
-    let mut again = Command::new("/proc/self/exe");
+    let mut again = Command::new(own.unwrap_or_else(|| "/proc/self/exe".into()));
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
