@@ -1,9 +1,11 @@
 //! The broker role: sensors in, journal, publisher, embedded MQTT broker.
 
+mod accept;
 pub mod gate;
 pub mod ingress;
 pub mod journal;
 pub mod limits;
+mod places;
 mod publisher;
 #[cfg(feature = "sabotage")]
 mod sabotage;

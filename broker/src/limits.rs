@@ -50,6 +50,12 @@ pub const WATCHDOG_MISSES: u32 = 3;
 
 /// Passwords of people that wait for their check, with the one that is under way.
 pub const PASSWORDS_WAITING: usize = 16;
+/// Of them from one address.
+pub const PASSWORDS_WAITING_PER_ADDRESS: usize = 4;
+/// nice(2) of the thread that checks: about a tenth of a core where others want all of it.
+pub const PASSWORD_NICENESS: i32 = 10;
+/// From a wrong password to the next check: one guess a second, whoever guesses.
+pub const WRONG_PASSWORD_PAUSE: Duration = Duration::from_secs(1);
 /// Failed logins that cost nothing; after each one more, the next has to wait.
 pub const FREE_FAILURES: u32 = 5;
 /// The first such wait and the longest; it doubles from one to the other.

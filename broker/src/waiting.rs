@@ -19,15 +19,18 @@ impl Waiting {
         Self { most, tasks: Arc::default() }
     }
 
-    /// Starts a connection's task among the waiting. One too many, and the oldest of them ends.
+    /// Starts a connection's task among the waiting; it leaves them at its end, if not before. One too many,
+    /// and the oldest of them ends.
     pub fn admit(&self, number: u64, task: impl Future<Output = ()> + Send + 'static) {
         let (enter, entered) = oneshot::channel::<()>();
         // A future that waits before another would hold it twice.
         let task = Box::pin(task);
+        let waiting = self.clone();
         let task = tokio::spawn(async move {
             // Not before it stands among the waiting, or it could not leave them.
             let _ = entered.await;
             task.await;
+            waiting.leave(number);
         });
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if tasks.len() >= self.most

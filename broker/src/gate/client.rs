@@ -14,7 +14,7 @@ use vigia_protocol::filter::check_topic;
 
 use super::Shared;
 use super::account::Account;
-use super::identity::Claim;
+use super::identity::{Claim, Refused};
 use super::io::{Io, Moved};
 use super::message::Message;
 use super::retained::now_ms;
@@ -153,7 +153,10 @@ async fn admit(
                 ("reason", &refused.reason()),
             ];
             shared.audit.note_failure("login-refused", fields);
-            No::BadCredentials
+            match refused {
+                Refused::Busy => No::Unavailable,
+                _ => No::BadCredentials,
+            }
         })?;
     if connect.client_id.is_empty() && !connect.clean_start && !wire.is_v5() {
         // MQTT 3.1.1 wants it so (3.1.3.1); in 5.0 the server gives a name.

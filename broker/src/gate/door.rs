@@ -1,9 +1,8 @@
 //! Accepts MQTT connections within the bounds.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,16 +12,18 @@ use vigia_kit::shutdown::Shutdown;
 use super::Shared;
 use super::client::{self, Arrival};
 use super::tls::{self, Tls};
+use crate::accept;
 use crate::limits::{
-    ACCEPT_PAUSE, MQTT_CONNECTIONS, MQTT_CONNECTIONS_PER_ADDRESS, MQTT_UNAUTHENTICATED,
-    TCP_KEEP_ALIVE, TLS_HANDSHAKE_WITHIN,
+    MQTT_CONNECTIONS, MQTT_CONNECTIONS_PER_ADDRESS, MQTT_UNAUTHENTICATED, TCP_KEEP_ALIVE,
+    TLS_HANDSHAKE_WITHIN,
 };
+use crate::places::Places;
 use crate::waiting::Waiting;
 
 /// Who is inside, by address, and who has not shown who it is.
 #[derive(Clone)]
 pub struct House {
-    inside: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    inside: Places,
     waiting: Waiting,
     numbers: Arc<AtomicU64>,
 }
@@ -31,38 +32,9 @@ impl House {
     /// Empty.
     pub fn new() -> Self {
         Self {
-            inside: Arc::default(),
+            inside: Places::new(MQTT_CONNECTIONS, MQTT_CONNECTIONS_PER_ADDRESS),
             waiting: Waiting::new(MQTT_UNAUTHENTICATED),
             numbers: Arc::default(),
-        }
-    }
-
-    fn enter(&self, peer: IpAddr) -> Option<Place> {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let total: usize = inside.values().sum();
-        let here = inside.get(&peer).copied().unwrap_or(0);
-        if total >= MQTT_CONNECTIONS || here >= MQTT_CONNECTIONS_PER_ADDRESS {
-            return None;
-        }
-        inside.insert(peer, here + 1);
-        Some(Place { house: self.clone(), peer })
-    }
-}
-
-/// A connection's place; given back when dropped.
-struct Place {
-    house: House,
-    peer: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut inside = self.house.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = inside.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                inside.remove(&self.peer);
-            }
         }
     }
 }
@@ -75,21 +47,10 @@ pub async fn serve(
     shared: Arc<Shared>,
     mut shutdown: Shutdown,
 ) {
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.ended() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(connection) => connection,
-            Err(error) => {
-                // Out of file descriptors, most likely: let some connections end first.
-                tracing::warn!(%error, "cannot accept an MQTT connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Some(place) = house.enter(peer.ip()) else {
+    while let Some((stream, peer)) =
+        accept::next(&listener, "an MQTT connection", &mut shutdown).await
+    {
+        let Some(place) = house.inside.take(peer.ip()) else {
             shared.counters.connections_refused.up();
             continue;
         };
@@ -100,13 +61,12 @@ pub async fn serve(
             peer,
             number,
             tls.clone(),
-            waiting.clone(),
+            waiting,
             Arc::clone(&shared),
             shutdown.clone(),
         );
         house.waiting.admit(number, async move {
             task.await;
-            waiting.leave(number);
             drop(place);
         });
     }

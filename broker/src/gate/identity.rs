@@ -1,10 +1,10 @@
 //! Who a client of the MQTT port is: its name and secret against the file of accounts.
 //!
-//! A client is told one thing about every refusal. What differs costs time, so every refused password
-//! costs one argon2 check, whether its user has an account or not. These checks run one at a time, so
-//! that strangers cannot take the machine's cores and memory. A secret of 32 random bytes that is right
-//! neither waits for them nor is ever locked out: nobody guesses it, and a stranger behind a role's
-//! address must not be able to stop the pipeline.
+//! A client is told one thing about every refusal, except that there was no time for it. What differs
+//! costs time, so every refused password costs one argon2 check, whether its user has an account or not
+//! (see [`Passwords`]). A secret of 32 random bytes that is right neither waits for them nor is ever
+//! locked out: nobody guesses it, and a stranger behind a role's address must not be able to stop the
+//! pipeline.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,18 +12,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use vigia_kit::clock;
 use vigia_kit::config::ConfigError;
 use vigia_kit::secret_hash::SecretHash;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::stamp::Stamp;
 use vigia_kit::users::Users;
-use zeroize::Zeroizing;
 
 use super::account::Account;
 use super::lockout::{Lockout, Who};
-use crate::limits::{PASSWORDS_WAITING, USERS_CHECK};
+use super::passwords::Passwords;
+use crate::limits::USERS_CHECK;
 
 /// What a client says and shows of itself.
 #[derive(Clone, Copy, Default)]
@@ -36,7 +36,7 @@ pub struct Claim<'a> {
     pub certificate: Option<&'a str>,
 }
 
-/// Why a client was refused. The client is told what `Display` says, which is always the same.
+/// Why a client was refused. The audit log says so, the client is told less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not authorized")]
 pub enum Refused {
@@ -78,8 +78,7 @@ pub struct Identity {
     accounts: RwLock<Accounts>,
     generation: watch::Sender<u64>,
     lockout: Arc<Mutex<Lockout>>,
-    waiting: Semaphore,
-    turn: Arc<Semaphore>,
+    passwords: Passwords,
     /// What the passwords of unknown users are checked against.
     nobody: SecretHash,
 }
@@ -98,8 +97,7 @@ impl Identity {
             accounts: RwLock::new(read(path)?),
             generation: watch::Sender::new(0),
             lockout: Arc::default(),
-            waiting: Semaphore::new(PASSWORDS_WAITING),
-            turn: Arc::new(Semaphore::new(1)),
+            passwords: Passwords::new(),
             nobody: SecretHash::of_password(&clock::random::<32>()),
         })
     }
@@ -150,14 +148,14 @@ impl Identity {
         let account = self.account(user);
         let secret = account.as_ref().and_then(|account| account.secret.as_ref());
         let hash = match secret {
-            Some(hash @ SecretHash::Argon2(_)) => hash.clone(),
-            Some(hash) if hash.matches(password) => {
+            Some(hash) if self.is_known(&who, user, hash, password) => {
                 self.lockout().succeeded(&who);
                 return account.ok_or(Refused::UnknownUser);
             }
+            Some(hash @ SecretHash::Argon2(_)) => hash.clone(),
             _ => self.nobody.clone(),
         };
-        let right = self.check_slowly(who, hash, password).await?;
+        let right = self.check_slowly(from, user, hash, password).await?;
         match account {
             Some(account) if right => Ok(account),
             Some(_) => Err(Refused::WrongSecret),
@@ -165,33 +163,43 @@ impl Identity {
         }
     }
 
+    /// Whether the password is right and that is found out at once.
+    fn is_known(&self, who: &Who, user: &str, hash: &SecretHash, password: &[u8]) -> bool {
+        match hash {
+            SecretHash::Fast(_) => hash.matches(password),
+            SecretHash::Argon2(_) => {
+                self.admit(who).is_ok() && self.passwords.was_right(user, hash, password)
+            }
+        }
+    }
+
     /// Checks a password of a person, or one that is wrong anyway, when its turn has come.
     async fn check_slowly(
         &self,
-        who: Who,
+        from: IpAddr,
+        user: &str,
         hash: SecretHash,
         password: &[u8],
     ) -> Result<bool, Refused> {
+        let who = Who::new(user, from);
         self.admit(&who)?;
-        let _waiting = self.waiting.try_acquire().map_err(|_| Refused::Busy)?;
-        let turn = self.turn.clone().acquire_owned().await.map_err(|_| Refused::Busy)?;
+        let turn = self.passwords.turn(from).await.ok_or(Refused::Busy)?;
         // Those before it may have been its own.
         self.admit(&who)?;
-        let password = Zeroizing::new(password.to_vec());
         let lockout = self.lockout.clone();
         // A client that goes away ends neither its turn nor the count of its failures.
-        let check = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let right = hash.matches(&password);
+        let check = turn.check(hash.clone(), password, move |right| {
             let mut lockout = lockout.lock().unwrap_or_else(PoisonError::into_inner);
             match right {
                 true => lockout.succeeded(&who),
                 false => lockout.failed(who, Instant::now()),
             }
-            right
         });
-        // Only a runtime that ends drops a check.
-        check.await.map_err(|_| Refused::Busy)
+        let right = check.await.ok_or(Refused::Busy)?;
+        if right {
+            self.passwords.remember(user, hash, password);
+        }
+        Ok(right)
     }
 
     fn admit(&self, who: &Who) -> Result<(), Refused> {
@@ -229,6 +237,7 @@ impl Identity {
                 *self.accounts.write().unwrap_or_else(PoisonError::into_inner) = accounts;
                 // Who has got a new password need not wait for it.
                 self.lockout().clear();
+                self.passwords.forget();
                 self.generation.send_modify(|generation| *generation += 1);
             }
             Err(error) => {
@@ -255,7 +264,7 @@ mod tests {
     use vigia_kit::users::{User, UserName};
 
     use super::*;
-    use crate::limits::FREE_FAILURES;
+    use crate::limits::{FREE_FAILURES, PASSWORDS_WAITING_PER_ADDRESS, WRONG_PASSWORD_PAUSE};
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
@@ -401,22 +410,58 @@ mod tests {
     #[tokio::test]
     async fn people_wait_for_one_another_and_not_too_many_do() {
         let gate = Gate::new();
-        let full = gate.identity.waiting.acquire_many(PASSWORDS_WAITING as u32).await.unwrap();
+        let turn = gate.identity.passwords.turn(THERE).await.unwrap();
+        let mut others: Vec<_> = (0..PASSWORDS_WAITING_PER_ADDRESS)
+            .map(|_| Box::pin(gate.password("maria", MARIA)))
+            .collect();
+        for other in &mut others {
+            assert_eq!(future::poll_immediate(other).await, None);
+        }
         assert_eq!(gate.password("maria", MARIA).await, Err(Refused::Busy));
         let role = gate.role.0.as_bytes();
         assert_eq!(gate.password("verify", role).await.as_deref(), Ok("verify"));
-        drop(full);
-        let together = (0..PASSWORDS_WAITING).map(|_| gate.password("maria", MARIA));
-        for found in future::join_all(together).await {
+        drop(turn);
+        for found in future::join_all(others).await {
             assert_eq!(found.as_deref(), Ok("maria"));
         }
     }
 
     #[tokio::test]
+    async fn a_password_that_was_right_does_not_wait_again() {
+        let mut gate = Gate::new();
+        assert_eq!(gate.password("maria", MARIA).await.as_deref(), Ok("maria"));
+        let turn = gate.identity.passwords.turn(THERE).await.unwrap();
+        assert_eq!(gate.password("maria", MARIA).await.as_deref(), Ok("maria"));
+        let wrong = Box::pin(gate.password("maria", b"wrong"));
+        assert!(future::poll_immediate(wrong).await.is_none(), "a guess has to wait");
+        gate.lock("maria");
+        assert_eq!(gate.password("maria", MARIA).await, Err(Refused::LockedOut));
+        drop(turn);
+
+        // Another hash, even of the same password, is not what it was checked against.
+        gate.users.get_mut("maria").unwrap().secret = Some(SecretHash::of_password(MARIA));
+        gate.users.save(&gate.path()).unwrap();
+        let mut seen = gate.identity.opened;
+        gate.identity.look(&mut seen);
+        let _turn = gate.identity.passwords.turn(THERE).await.unwrap();
+        let again = Box::pin(gate.password("maria", MARIA));
+        assert!(future::poll_immediate(again).await.is_none(), "it is checked anew");
+    }
+
+    #[tokio::test]
+    async fn after_a_wrong_password_none_is_checked_for_a_while() {
+        let gate = Gate::new();
+        assert_eq!(gate.password("maria", b"wrong").await, Err(Refused::WrongSecret));
+        let begun = Instant::now();
+        assert_eq!(gate.password("maria", MARIA).await.as_deref(), Ok("maria"));
+        assert!(begun.elapsed() >= WRONG_PASSWORD_PAUSE);
+    }
+
+    #[tokio::test]
     async fn guesses_that_wait_are_not_checked_once_their_user_is_locked_out() {
         let gate = Gate::new();
-        let turn = gate.identity.turn.clone().acquire_owned().await.unwrap();
-        let guesses = (0..PASSWORDS_WAITING).map(|_| gate.password("maria", b"guess"));
+        let turn = gate.identity.passwords.turn(THERE).await.unwrap();
+        let guesses = (0..PASSWORDS_WAITING_PER_ADDRESS).map(|_| gate.password("maria", b"guess"));
         let lock = async {
             gate.lock("maria");
             drop(turn);

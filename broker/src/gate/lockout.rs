@@ -3,10 +3,11 @@
 //! What is counted is a user at an address, never a user alone: else anybody could keep a user out.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::limits::{FREE_FAILURES, LOCKOUT, LOCKOUT_MEMORY, LOCKOUTS};
+use crate::places::host;
 
 /// A user at an address. The name is whatever somebody sent, so that only its hash is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,13 +17,9 @@ pub struct Who {
 }
 
 impl Who {
-    /// An IPv6 host has 2^64 addresses to choose from; they count as one.
+    /// This user, from there.
     pub fn new(user: &str, from: IpAddr) -> Self {
-        let address = match from.to_canonical() {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-            address => address,
-        };
-        Self { user: blake3::hash(user.as_bytes()).into(), address }
+        Self { user: blake3::hash(user.as_bytes()).into(), address: host(from) }
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! door ── tls ── client ─┬─ io, wire        bytes ↔ requests and answers, both versions
-//!                        ├─ identity        who, and which topics (account, lockout)
+//!                        ├─ identity        who, and which topics (account, passwords, lockout)
 //!                        ├─ session(s)      subscriptions, what is in flight, wills
 //!                        ├─ retained        the newest message of each topic
 //!                        ├─ system          $SYS
@@ -24,6 +24,7 @@ mod io;
 mod lockout;
 mod message;
 mod metrics;
+mod passwords;
 mod retained;
 mod router;
 mod session;

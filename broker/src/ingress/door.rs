@@ -10,8 +10,9 @@ use vigia_kit::site::Site;
 
 use super::online::Online;
 use super::session::{self, Surroundings};
+use crate::accept;
 use crate::journal::Journal;
-use crate::limits::{ACCEPT_PAUSE, SENSOR_CONNECTIONS, UNAUTHENTICATED_CONNECTIONS};
+use crate::limits::{SENSOR_CONNECTIONS, UNAUTHENTICATED_CONNECTIONS};
 use crate::waiting::Waiting;
 
 /// What every session needs.
@@ -32,20 +33,9 @@ pub async fn serve(listener: TcpListener, around: Around, mut shutdown: Shutdown
     let places = Arc::new(Semaphore::new(SENSOR_CONNECTIONS));
     let waiting = Waiting::new(UNAUTHENTICATED_CONNECTIONS);
     let mut number = 0;
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.ended() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(connection) => connection,
-            Err(error) => {
-                // Out of file descriptors, most likely: let some connections end first.
-                tracing::warn!(%error, "cannot accept a sensor's connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+    while let Some((stream, peer)) =
+        accept::next(&listener, "a sensor's connection", &mut shutdown).await
+    {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             tracing::warn!(%peer, most = SENSOR_CONNECTIONS, "too many sensor connections");
             continue;
@@ -58,10 +48,8 @@ pub async fn serve(listener: TcpListener, around: Around, mut shutdown: Shutdown
             waiting: waiting.clone(),
             shutdown: shutdown.clone(),
         };
-        let leaving = waiting.clone();
         waiting.admit(number, async move {
             session::run(stream, surroundings).await;
-            leaving.leave(number);
             drop(place);
         });
     }
