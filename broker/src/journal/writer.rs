@@ -310,6 +310,8 @@ impl Writer {
     fn commit(&mut self, round: &mut Round) -> Result<(), Failed> {
         if self.terms.sabotage == Some(Sabotage::AckBeforeFsync) {
             self.say(round);
+            // As if the disk were slow: a fast one would hide the defect from a power cut now and then.
+            std::thread::sleep(COMMIT_SPACING * 4);
         }
         let mut position = self.opened.next_position();
         let mut before = self.opened.current().accepted;
