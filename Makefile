@@ -38,7 +38,7 @@ compose: ## Build and run every role in a container of its own, with two sensors
 	@$(COMPOSE) up --detach || { $(COMPOSE) logs init >&2; exit 69; }
 	@COMPOSE="$(COMPOSE)" compose/wait
 	@echo
-	@echo "API      http://$$($(COMPOSE) port store 8080)/docs"
+	@echo "API      https://$$($(COMPOSE) port store 8080)/docs"
 	@echo "sensors  $$($(COMPOSE) port broker 7700)"
 	@echo "MQTT     $$($(COMPOSE) port broker 8883) by TLS, user inspector, its password and the authority's certificate by"
 	@echo "         $(COMPOSE) run --rm init cat /site/keys/inspector/password /site/tls/ca.pem"

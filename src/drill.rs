@@ -8,9 +8,10 @@ use anyhow::Context;
 use clap::Args;
 use tokio::runtime::Builder;
 use vigia_drills::catalog::{CONTROLS, DRILLS, Drill, find};
-use vigia_drills::is_good;
+use vigia_drills::compose::ComposeDrill;
 use vigia_drills::load::NoSensorProgram;
-use vigia_drills::report::{Report, Verdict, markdown};
+use vigia_drills::report::{Verdict, markdown};
+use vigia_drills::run_all;
 use vigia_kit::config::ConfigError;
 use vigia_kit::shutdown::Shutdown;
 
@@ -37,6 +38,7 @@ Examples:
   vigia drill short                 one of each kind of fault, few times: minutes
   vigia drill all --report drills.md
   vigia drill chaos --for 10m --seed 3
+  vigia drill all --compose         on containers: compose.yaml with compose/drills.yaml, up and running
   vigia drill controls              needs cargo build --release --features sabotage")]
 pub struct Options {
     /// Its name; or list, short, all, controls
@@ -59,6 +61,9 @@ pub struct Options {
     /// How long random faults go on
     #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
     time: Option<Duration>,
+    /// Drill a Docker Compose project that runs and allows it, instead of a site made for it
+    #[arg(long, value_name = "PROJECT", num_args = 0..=1, require_equals = true, default_missing_value = "vigia")]
+    compose: Option<String>,
     /// Also write what was done and found to this file, as Markdown
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -93,8 +98,12 @@ async fn drill(options: &Options) -> Outcome {
     };
     let (reports, good) = match options.name.as_str() {
         "list" => {
-            print(&list())?;
+            print(&list(options.compose.is_some()))?;
             return Ok(Answer::Yes);
+        }
+        name if options.compose.is_some() => {
+            let project = options.compose.as_deref().unwrap_or_default();
+            vigia_drills::compose::run(project, name, &how).await?
         }
         "short" => {
             let less = vigia_drills::Options {
@@ -102,10 +111,10 @@ async fn drill(options: &Options) -> Outcome {
                 down: how.down.or(Some(SHORT_DOWN)),
                 ..how
             };
-            all(DRILLS.iter().filter(|drill| drill.short), &less).await?
+            run_all(DRILLS.iter().filter(|drill| drill.short), &less).await?
         }
-        "all" => all(DRILLS, &how).await?,
-        "controls" => all(CONTROLS, &how).await?,
+        "all" => run_all(DRILLS, &how).await?,
+        "controls" => run_all(CONTROLS, &how).await?,
         name => {
             let drill = find(name).ok_or_else(|| {
                 ConfigError(format!("there is no drill {name:?}; 'vigia drill list' shows all"))
@@ -121,18 +130,14 @@ async fn drill(options: &Options) -> Outcome {
     Ok(if good { Answer::Yes } else { Answer::No })
 }
 
-async fn all(
-    drills: impl IntoIterator<Item = &'static Drill>,
-    how: &vigia_drills::Options,
-) -> anyhow::Result<(Vec<Report>, bool)> {
-    let reports = vigia_drills::run_all(drills, how).await?;
-    let good = reports.iter().all(is_good);
-    Ok((reports, good))
-}
-
-fn list() -> String {
+fn list(compose: bool) -> String {
     let row = |drill: &Drill| vec![drill.name.to_owned(), drill.sentence.to_owned()];
-    let rows: Vec<Vec<String>> = DRILLS.iter().chain(CONTROLS).map(row).collect();
+    let rows: Vec<Vec<String>> = if compose {
+        let all = ComposeDrill::all().into_iter();
+        all.map(|drill| vec![drill.name(), drill.sentence()]).collect()
+    } else {
+        DRILLS.iter().chain(CONTROLS).map(row).collect()
+    };
     columns(&rows)
 }
 

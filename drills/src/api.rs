@@ -13,7 +13,8 @@ use crate::site::Site;
 use crate::truth::{Measured, Place, QUANTITIES};
 
 const PAGE: &str = "10000";
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A client waits no longer.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug)]
@@ -42,6 +43,11 @@ struct Reading {
 }
 
 impl Api {
+    /// At an address such as `http://127.0.0.1:8080`.
+    pub fn at(client: reqwest::Client, url: &str) -> Self {
+        Self { client, base: format!("{url}/api/v1") }
+    }
+
     /// Of a site that listens.
     ///
     /// # Errors
@@ -50,7 +56,7 @@ impl Api {
         let address = site.addresses().context("the site has no addresses")?.api;
         // Sites of drills listen on this machine alone, where reading needs no token.
         let client = vigia_kit::api::client(None, None, ANSWER_WITHIN)?;
-        Ok(Self { client, base: format!("http://{address}/api/v1") })
+        Ok(Self::at(client, &format!("http://{address}")))
     }
 
     async fn get<T: DeserializeOwned>(

@@ -13,8 +13,10 @@ pub mod api;
 pub mod books;
 pub mod catalog;
 pub mod chaos;
+pub mod compose;
 pub mod disk;
 mod drills;
+pub mod judgement;
 pub mod load;
 pub mod oracle;
 pub mod process;
@@ -80,37 +82,45 @@ pub async fn run(drill: &'static Drill, options: &Options) -> anyhow::Result<Rep
             let played = (drill.play)(&mut scene).await;
             scene.close(played).await
         }
-        Err(error) if error.is::<NotHere>() => {
-            Report { reasons: vec![error.to_string()], ..Report::new(drill, options.seed) }
-        }
+        Err(error) if error.is::<NotHere>() => Report {
+            reasons: vec![error.to_string()],
+            ..Report::new(drill.name, drill.sentence, options.seed)
+        },
         Err(error) => return Err(error),
     };
+    tell(&report, options);
+    Ok(report)
+}
+
+/// Prints what was found.
+fn tell(report: &Report, options: &Options) {
     if options.account {
         print(report.to_string().trim_end());
     }
     print(&report.json());
-    Ok(report)
 }
 
-/// Runs one drill after the other.
+/// Runs one drill after the other; says whether all ended as they should.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_all(
     drills: impl IntoIterator<Item = &'static Drill>,
     options: &Options,
-) -> anyhow::Result<Vec<Report>> {
-    let mut reports = Vec::new();
+) -> anyhow::Result<(Vec<Report>, bool)> {
+    let (mut reports, mut good) = (Vec::new(), true);
     for drill in drills {
-        reports.push(run(drill, options).await?);
+        let report = run(drill, options).await?;
+        good &= is_good(drill, &report);
+        reports.push(report);
     }
-    Ok(reports)
+    Ok((reports, good))
 }
 
 /// Whether it ended as it should: a drill with a pass, a negative control with the oracle finding the
 /// defect.
-pub fn is_good(report: &Report) -> bool {
-    match &report.drill.control {
+fn is_good(drill: &Drill, report: &Report) -> bool {
+    match &drill.control {
         None => report.verdict == Verdict::Pass,
         Some(control) => was_caught(control, report),
     }

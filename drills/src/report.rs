@@ -3,9 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use crate::catalog::Drill;
 use crate::oracle::Findings;
 
 /// With fewer acknowledged readings nothing has been shown.
@@ -26,9 +25,11 @@ pub enum Verdict {
 /// See the module.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Which one; its name.
-    #[serde(serialize_with = "name")]
-    pub drill: &'static Drill,
+    /// Which one.
+    pub drill: String,
+    /// What it does and what is promised; for people.
+    #[serde(skip)]
+    pub sentence: String,
     /// What decided its moments.
     pub seed: u64,
     /// How the fault was seen.
@@ -62,15 +63,12 @@ pub struct Report {
     pub account: Vec<String>,
 }
 
-fn name<S: Serializer>(drill: &&'static Drill, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(drill.name)
-}
-
 impl Report {
     /// Of a drill of which nothing is known yet.
-    pub fn new(drill: &'static Drill, seed: u64) -> Self {
+    pub fn new(drill: impl Into<String>, sentence: impl Into<String>, seed: u64) -> Self {
         Self {
-            drill,
+            drill: drill.into(),
+            sentence: sentence.into(),
             seed,
             evidence: Vec::new(),
             acknowledged: 0,
@@ -163,7 +161,7 @@ pub fn markdown(reports: &[Report]) -> String {
         .to_owned();
     for report in reports {
         let Report { acknowledged, lost, duplicated, unexpected, verdict, .. } = report;
-        let name = report.drill.name;
+        let name = &report.drill;
         let recovery = report.recovery_s.map_or("–".to_owned(), |time| format!("{time:.2} s"));
         text.push_str(&format!(
             "| [{name}](#{name}) | {verdict} | {acknowledged} | {lost} | {duplicated} | {unexpected} | \
@@ -179,7 +177,7 @@ pub fn markdown(reports: &[Report]) -> String {
             }
         };
         chapter(
-            &format!("## {}\n\n{}", report.drill.name, report.drill.sentence),
+            &format!("## {}\n\n{}", report.drill, report.sentence),
             &[
                 format!("verdict: **{}** after {seconds:.1} s, with seed {seed}", report.verdict),
                 format!("acknowledged {}, stored {stored}", report.acknowledged),
@@ -196,7 +194,6 @@ pub fn markdown(reports: &[Report]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::find;
 
     fn report() -> Report {
         Report {
@@ -204,7 +201,7 @@ mod tests {
             acknowledged: LEAST_ACKNOWLEDGED,
             stored: LEAST_ACKNOWLEDGED,
             ledger: "balanced".to_owned(),
-            ..Report::new(find("kill-store").unwrap(), 1)
+            ..Report::new("kill-store", "the store killed: nothing is lost", 1)
         }
     }
 

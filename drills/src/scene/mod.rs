@@ -7,7 +7,7 @@ mod ending;
 mod faults;
 mod ledger;
 pub mod network;
-mod recovery;
+pub(crate) mod recovery;
 mod sensors;
 mod strangers;
 

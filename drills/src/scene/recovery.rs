@@ -66,7 +66,7 @@ impl Scene {
 }
 
 /// The first reading that was acknowledged between the two, and whose it is.
-fn first_newer(before: &[(i16, Place)], now: &[(i16, Place)]) -> Option<(i16, Place)> {
+pub(crate) fn first_newer(before: &[(i16, Place)], now: &[(i16, Place)]) -> Option<(i16, Place)> {
     let mut pairs = before.iter().zip(now);
     pairs.find_map(|((sensor, (old_stream, old_below)), (_, (stream, below)))| {
         let first = if stream == old_stream { (*old_below).max(1) } else { 1 };

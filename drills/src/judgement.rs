@@ -1,0 +1,82 @@
+//! The judgement at the end of a drill: the oracle is given what sensors claim and what the API exports.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use crate::api::Api;
+use crate::oracle::{self, Expected, disagreements};
+use crate::report::Report;
+use crate::truth::Truth;
+
+/// Everything acknowledged is accounted for this long after the sensors have ended.
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+/// A journal reports every second: where nothing is in flight and nothing changes for so long, nothing will.
+const STILL_FOR: Duration = Duration::from_secs(5);
+
+/// Waits until everything acknowledged is accounted for, or nothing moves any more. Returns how long.
+///
+/// # Errors
+/// If not everything is.
+pub async fn drained(api: &Api, acknowledged: u64) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let mut moved = begun;
+    let mut before = None;
+    loop {
+        let asked = begun.elapsed();
+        let books = api.ledger().await;
+        if books.as_ref().is_ok_and(|books| books.are_settled(acknowledged, asked)) {
+            return Ok(begun.elapsed());
+        }
+        let counts = books.as_ref().ok().map(|books| books.readings);
+        if counts != before {
+            (before, moved) = (counts, Instant::now());
+        }
+        let still = counts.is_some_and(|counts| counts.in_flight == Some(0))
+            && moved.elapsed() >= STILL_FOR;
+        if still || begun.elapsed() >= DRAINED_WITHIN {
+            let words = match books {
+                Ok(books) => {
+                    format!("{}, {:?}, {:?}", books.verdict, books.readings, books.reasons)
+                }
+                Err(error) => format!("{error:#}"),
+            };
+            bail!(
+                "{:.0} s after the sensors ended not all of {acknowledged} is accounted for: {words}",
+                begun.elapsed().as_secs_f64()
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Exports everything and writes into the report what the oracle says to it, and to the ledger.
+///
+/// # Errors
+/// If something cannot be exported.
+pub async fn judge(
+    api: &Api,
+    claims: BTreeMap<i16, Vec<&Truth>>,
+    expected: Expected,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut exports = Vec::new();
+    for sensor in claims.keys() {
+        exports.push(api.export(*sensor).await?);
+    }
+    let books = api.ledger().await?;
+    report.ledger = books.verdict.clone();
+    let sensors = claims.into_iter().zip(&exports);
+    let findings = oracle::judge(
+        sensors.map(|((sensor, truths), export)| (sensor, truths, export.as_slice())),
+    );
+    report.found(&findings);
+    report.reasons.extend(findings.defects(expected));
+    report.reasons.extend(disagreements(&findings, &books, expected));
+    report.reasons.extend(books.reasons.iter().map(|reason| format!("ledger: {reason}")));
+    if !report.reasons.is_empty() {
+        report.reasons.extend(findings.examples.iter().map(|example| format!("such as {example}")));
+    }
+    Ok(())
+}
