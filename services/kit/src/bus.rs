@@ -18,7 +18,7 @@ use vigia_protocol::limits::MAX_PAYLOAD_BYTES;
 use vigia_protocol::topic;
 
 use crate::clock;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, within_this_machine};
 use crate::limits::{
     BUS_REQUESTS, CONNECT_WITHIN, IN_FLIGHT_MESSAGES, KEEP_ALIVE, RECEIVED_MESSAGES,
 };
@@ -63,11 +63,16 @@ impl BusLogin {
     /// # Errors
     /// A certificate that cannot be used.
     pub fn of(site: &Site, role: Role, secrets: &Secrets) -> Result<Self, ConfigError> {
-        let tls = site.config.mqtt.tls.then(|| Files::of(site.dir(), role.name()));
+        // The broker finds itself whatever becomes of the network.
+        let (address, tls) = match role {
+            Role::Broker => (within_this_machine(site.config.broker.mqtt).to_string(), false),
+            _ => (site.config.bus_address(), site.config.mqtt.tls),
+        };
+        let tls = tls.then(|| Files::of(site.dir(), role.name()));
         // At the start it is a sentence and an exit code; later it would be an endless repetition.
         tls.as_ref().map(Files::client).transpose()?;
         Ok(Self {
-            address: site.config.bus_address(),
+            address,
             user: role.name().to_owned(),
             password: secrets.password.clone(),
             tls,

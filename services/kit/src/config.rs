@@ -293,7 +293,7 @@ impl Config {
         Ok(profiles)
     }
 
-    /// `host:port` where the roles find the bus.
+    /// `host:port` where the other roles find the bus.
     pub fn bus_address(&self) -> String {
         let listener = self.broker.mqtt_tls.filter(|_| self.mqtt.tls).unwrap_or(self.broker.mqtt);
         self.mqtt.address.clone().unwrap_or_else(|| within_this_machine(listener).to_string())

@@ -9,7 +9,7 @@ pub const RECEIVED_MESSAGES: usize = 16;
 /// Requests waiting for rumqttc's loop.
 pub const BUS_REQUESTS: usize = 128;
 /// MQTT keep-alive.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(7);
 /// Time to connect, log in and subscribe.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// First and longest pause between attempts to reach the bus.
