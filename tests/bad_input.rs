@@ -176,8 +176,13 @@ impl Sensor {
         }
     }
 
+    /// Sees the connection closed, whatever is said before.
+    fn is_shown_out(&mut self) {
+        while self.answer().is_some() {}
+    }
+
     /// Sends and sees the connection closed.
-    fn is_thrown_out_for(mut self, bytes: &[u8]) {
+    fn thrown_out_for(mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
         assert!(self.answer().is_none(), "the connection goes on");
     }
@@ -209,11 +214,11 @@ fn bad_frames_harm_nobody() {
     let tag = sensor.session.tag(Direction::Up, 0, &altered);
     altered[60] ^= 1;
     altered.extend_from_slice(&tag);
-    sensor.is_thrown_out_for(&altered);
+    sensor.thrown_out_for(&altered);
     let sensor = Sensor::greet(&system, 1);
     let mut oversized = sensor.sealed(&key, sensor.next);
     oversized[4..6].copy_from_slice(&5000u16.to_le_bytes());
-    sensor.is_thrown_out_for(&oversized);
+    sensor.thrown_out_for(&oversized);
 
     // A recorded connection, played again: its greeting is genuine, its frames fit no new session.
     let mut sensor = Sensor::greet(&system, 1);
@@ -267,4 +272,19 @@ fn a_frame_out_of_place_is_refused_by_position_and_the_session_goes_on() {
     assert_eq!(refusal.header.place, sensor.next, "it names what it expects");
     sensor.deliver(&key);
     assert_eq!(system.settled(2)["stored"], 2);
+}
+
+#[test]
+fn a_sensor_that_is_revoked_or_has_a_new_key_is_shown_out() {
+    let system = System::start();
+    let (key, other) = (system.key(1), system.key(2));
+    let mut first = Sensor::greet(&system, 1);
+    first.deliver(&key);
+    let mut second = Sensor::greet(&system, 2);
+    second.deliver(&other);
+    system.site.vigia(&["sensor", "revoke", "1"]).succeeded();
+    first.is_shown_out();
+    second.deliver(&other);
+    system.site.vigia(&["sensor", "rotate", "2"]).succeeded();
+    second.is_shown_out();
 }

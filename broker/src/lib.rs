@@ -5,7 +5,6 @@ pub mod gate;
 pub mod ingress;
 pub mod journal;
 pub mod limits;
-mod places;
 mod publisher;
 #[cfg(feature = "sabotage")]
 mod sabotage;

@@ -105,10 +105,15 @@ pub const SUBSCRIPTIONS: usize = 64;
 /// Packets per second of a client whose account says nothing else. Over it, it is read more slowly.
 pub const MESSAGES_PER_SECOND: NonZeroU32 = NonZeroU32::new(5_000).unwrap();
 
+/// How often a session looks whether its sensor is still welcome.
+pub const REGISTRY_CHECK: Duration = Duration::from_secs(1);
+
 /// MQTT connections in total.
 pub const MQTT_CONNECTIONS: usize = 4096;
 /// Of those, from one address: a whole plant may stand behind one.
 pub const MQTT_CONNECTIONS_PER_ADDRESS: usize = 3072;
+/// Of those, what one account may have that is not a role's. All such together leave a quarter.
+pub const MQTT_CONNECTIONS_PER_ACCOUNT: usize = 2048;
 /// Of those, the ones that have not logged in; one more, and the oldest of them goes.
 pub const MQTT_UNAUTHENTICATED: usize = 256;
 /// Time for the TLS handshake, and then for CONNECT and the login.

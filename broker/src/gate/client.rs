@@ -26,6 +26,7 @@ use crate::limits::{
     CLIENT_MESSAGE_BYTES, CONNECT_BYTES, CONNECT_WITHIN, FAREWELL_WITHIN, MESSAGES_PER_SECOND,
     MQTT_WRITE_WITHIN, OUT_BYTES, REQUESTS_AT_ONCE,
 };
+use vigia_kit::places::Place;
 
 /// Who is at the door.
 pub struct Arrival {
@@ -67,8 +68,8 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     };
     // Before the login: an account that changes meanwhile is judged again.
     let generation = shared.identity.generation();
-    let account = match admit(&connect, &wire, &arrival, &shared).await {
-        Ok(account) => account,
+    let (account, _place) = match admit(&connect, &wire, &arrival, &shared).await {
+        Ok(admitted) => admitted,
         Err(no) => {
             wire.refuse(no);
             let _ = timeout(FAREWELL_WITHIN, flush(&mut io, &mut wire)).await;
@@ -126,13 +127,13 @@ async fn flush<S: AsyncRead + AsyncWrite + Unpin>(io: &mut Io<S>, wire: &mut Wir
     }
 }
 
-/// Whether the client may come in.
+/// Whether the client may come in; with its place, unless it is a role.
 async fn admit(
     connect: &Connect,
     wire: &Wire,
     arrival: &Arrival,
     shared: &Shared,
-) -> Result<Arc<Account>, No> {
+) -> Result<(Arc<Account>, Option<Place<String>>), No> {
     let claim = Claim {
         user: connect.user.as_deref(),
         password: connect.password.as_ref().map(|password| &password[..]),
@@ -167,7 +168,14 @@ async fn admit(
     {
         return Err(No::NotAuthorized);
     }
-    Ok(account)
+    if shared.is_role(&account.name) {
+        return Ok((account, None));
+    }
+    let place = shared.guests.take(account.name.clone()).ok_or_else(|| {
+        shared.counters.connections_refused.up();
+        No::Quota
+    })?;
+    Ok((account, Some(place)))
 }
 
 /// Whether the account may publish this.

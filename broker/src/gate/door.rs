@@ -1,6 +1,6 @@
 //! Accepts MQTT connections within the bounds.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -17,13 +17,13 @@ use crate::limits::{
     MQTT_CONNECTIONS, MQTT_CONNECTIONS_PER_ADDRESS, MQTT_UNAUTHENTICATED, TCP_KEEP_ALIVE,
     TLS_HANDSHAKE_WITHIN,
 };
-use crate::places::Places;
 use crate::waiting::Waiting;
+use vigia_kit::places::{Places, host};
 
 /// Who is inside, by address, and who has not shown who it is.
 #[derive(Clone)]
 pub struct House {
-    inside: Places,
+    inside: Places<IpAddr>,
     waiting: Waiting,
     numbers: Arc<AtomicU64>,
 }
@@ -50,7 +50,7 @@ pub async fn serve(
     while let Some((stream, peer)) =
         accept::next(&listener, "an MQTT connection", &mut shutdown).await
     {
-        let Some(place) = house.inside.take(peer.ip()) else {
+        let Some(place) = house.inside.take(host(peer.ip())) else {
             shared.counters.connections_refused.up();
             continue;
         };

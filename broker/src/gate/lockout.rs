@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::limits::{FREE_FAILURES, LOCKOUT, LOCKOUT_MEMORY, LOCKOUTS};
-use crate::places::host;
+use vigia_kit::places::host;
 
 /// A user at an address. The name is whatever somebody sent, so that only its hash is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

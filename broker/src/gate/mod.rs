@@ -50,6 +50,9 @@ use sessions::Sessions;
 use system::System;
 use tls::Tls;
 
+use crate::limits::{MQTT_CONNECTIONS, MQTT_CONNECTIONS_PER_ACCOUNT};
+use vigia_kit::places::Places;
+
 /// What all connections share.
 pub struct Shared {
     identity: Identity,
@@ -58,6 +61,8 @@ pub struct Shared {
     sessions: Sessions,
     system: System,
     counters: Counters,
+    /// For the connections of accounts that are not our own roles'.
+    guests: Places<String>,
     audit: Arc<Audit>,
 }
 
@@ -82,6 +87,7 @@ impl Shared {
             sessions: Sessions::default(),
             system: System::new(),
             counters: Counters::default(),
+            guests: Places::new(MQTT_CONNECTIONS / 4 * 3, MQTT_CONNECTIONS_PER_ACCOUNT),
             audit,
         })
     }

@@ -18,13 +18,13 @@ use zeroize::Zeroizing;
 use crate::limits::{
     PASSWORD_NICENESS, PASSWORDS_WAITING, PASSWORDS_WAITING_PER_ADDRESS, WRONG_PASSWORD_PAUSE,
 };
-use crate::places::{Place, Places};
+use vigia_kit::places::{Place, Places, host};
 
 /// Whose turn it is, and what was right before.
 #[derive(Debug)]
 pub struct Passwords {
     /// For those who wait, and the one that is under way.
-    places: Places,
+    places: Places<IpAddr>,
     turn: Arc<Semaphore>,
     /// Of this process only, so that the marks below say nothing to anybody else.
     key: [u8; 32],
@@ -35,7 +35,7 @@ pub struct Passwords {
 
 /// The turn of one check.
 pub struct Turn {
-    _place: Place,
+    _place: Place<IpAddr>,
     turn: OwnedSemaphorePermit,
 }
 
@@ -71,7 +71,7 @@ impl Passwords {
 
     /// Waits for a turn; `None` if too many wait.
     pub async fn turn(&self, from: IpAddr) -> Option<Turn> {
-        let place = self.places.take(from)?;
+        let place = self.places.take(host(from))?;
         let turn = self.turn.clone().acquire_owned().await.ok()?;
         Some(Turn { _place: place, turn })
     }

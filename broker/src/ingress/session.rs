@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use vigia_kit::audit::Fields;
 use vigia_kit::clock;
 use vigia_kit::sensors::Sensors;
 use vigia_kit::shutdown::Shutdown;
+use vigia_kit::stamp::Stamp;
 use vigia_protocol::decoder::Frame;
 use vigia_protocol::header::{NONCE_BYTES, Place, SensorId};
 use vigia_protocol::ingress::{Event, Ingress, SessionError};
@@ -19,7 +20,7 @@ use vigia_protocol::time::Micros;
 
 use super::door::Around;
 use crate::journal::{FromSensor, Request, Verdict, VerdictSender};
-use crate::limits::{BUSY_RETRY_MS, FRAMES_PER_SECOND, READ_BYTES, WRITE_WITHIN};
+use crate::limits::{BUSY_RETRY_MS, FRAMES_PER_SECOND, READ_BYTES, REGISTRY_CHECK, WRITE_WITHIN};
 use crate::waiting::Waiting;
 
 /// What a session stands among.
@@ -49,6 +50,8 @@ enum Ending {
     SlowReader,
     #[error("replaced by a newer session")]
     Replaced,
+    #[error("the sensor was revoked, or has a new key")]
+    Unwelcome,
     #[error("this node is stopping")]
     Stopping,
 }
@@ -67,6 +70,10 @@ pub async fn run(stream: TcpStream, surroundings: Surroundings) {
             tracing::debug!(%peer, ?sensor, "sensor connection closed");
         }
         (Err(ending), Some(sensor)) => {
+            if let Ending::Unwelcome = ending {
+                let fields: &Fields<'_> = &[("sensor", &sensor), ("peer", &peer)];
+                connection.around.shared.audit.note("session-ended", fields);
+            }
             tracing::info!(%peer, %sensor, reason = %ending, "sensor session ended");
         }
         (Err(ending), None) => {
@@ -89,6 +96,8 @@ struct Connection {
     replaced: Arc<Notify>,
     turned_away: u64,
     rate: Rate,
+    /// Whose key this session has, and when the registry last said that it is welcome.
+    welcome: Option<(SensorId, u16, Stamp)>,
 }
 
 impl Connection {
@@ -103,6 +112,7 @@ impl Connection {
             replaced: Arc::new(Notify::new()),
             turned_away: 0,
             rate: Rate::new(Instant::now()),
+            welcome: None,
         }
     }
 
@@ -111,6 +121,8 @@ impl Connection {
         let mut buffer = vec![0; READ_BYTES];
         let mut shutdown = self.around.shutdown.clone();
         let replaced = Arc::clone(&self.replaced);
+        let mut registry = interval(REGISTRY_CHECK);
+        registry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let left = self.ingress.deadline().0.saturating_sub(clock::now().0).max(0);
             let deadline = Duration::from_micros(left as u64);
@@ -129,6 +141,7 @@ impl Connection {
                     outcome?;
                 }
                 _ = self.verdicts.changed() => self.hear(),
+                _ = registry.tick() => self.look_whether_welcome()?,
                 () = tokio::time::sleep(deadline) => self.ingress.check_time(clock::now())?,
             }
             self.transmit().await?;
@@ -141,7 +154,10 @@ impl Connection {
         while let Some(event) = self.ingress.poll_event() {
             match event {
                 Event::Claim { sensor, epoch } => {
-                    let key = Sensors::of(&self.around.shared.site).link_key(sensor, epoch);
+                    let registry = Sensors::of(&self.around.shared.site);
+                    // The stamp first: a change in between is seen as one.
+                    self.welcome = Some((sensor, epoch, registry.stamp(sensor)));
+                    let key = registry.link_key(sensor, epoch);
                     let key = key.unwrap_or_else(|error| {
                         tracing::error!(%sensor, %error, "the sensor's key cannot be used");
                         None
@@ -150,6 +166,8 @@ impl Connection {
                 }
                 Event::Authentic { sensor, oldest } => self.greet(sensor, oldest).await?,
                 Event::Established => {
+                    // Not at the greeting, which anybody can repeat who has recorded it.
+                    self.around.waiting.leave(self.around.number);
                     if let Some(sensor) = self.ingress.sensor() {
                         self.around.shared.online.establish(sensor, &self.replaced);
                         tracing::info!(%sensor, peer = %self.around.peer, "sensor session open");
@@ -172,12 +190,28 @@ impl Connection {
     }
 
     async fn greet(&mut self, sensor: SensorId, oldest: Place) -> Result<(), Ending> {
-        self.around.waiting.leave(self.around.number);
         let (reply, answer) = oneshot::channel();
         let verdict = Arc::clone(&self.verdict_sender);
         self.ask(Request::Greet { sensor, verdict, reply }).await?;
         let grant = answer.await.map_err(|_| Ending::Stopping)?.for_sensor_holding(oldest);
         self.ingress.welcome(grant, clock::random(), clock::now())?;
+        Ok(())
+    }
+
+    /// A key that was revoked or replaced meanwhile ends the session.
+    fn look_whether_welcome(&mut self) -> Result<(), Ending> {
+        let Some((sensor, epoch, seen)) = &mut self.welcome else { return Ok(()) };
+        let registry = Sensors::of(&self.around.shared.site);
+        let stamp = registry.stamp(*sensor);
+        if stamp == *seen {
+            return Ok(());
+        }
+        match registry.admits(*sensor, *epoch) {
+            Ok(false) => return Err(Ending::Unwelcome),
+            Ok(true) => *seen = stamp,
+            // It may be mended; the session has proved itself.
+            Err(error) => tracing::error!(%sensor, %error, "the sensor's entry cannot be read"),
+        }
         Ok(())
     }
 

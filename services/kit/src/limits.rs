@@ -35,3 +35,22 @@ pub const AUDIT_FILES: usize = 4;
 pub const AUDIT_TEXT_CHARACTERS: usize = 256;
 /// Least time between two lines about the same kind of failure.
 pub const AUDIT_FAILURE_SPACING: Duration = Duration::from_secs(1);
+
+/// Open connections to one HTTP port, and those of one address: a whole plant may stand behind one.
+pub const HTTP_CONNECTIONS: usize = 256;
+/// See [`HTTP_CONNECTIONS`].
+pub const HTTP_CONNECTIONS_PER_ADDRESS: usize = 128;
+/// Pause after a connection could not be accepted.
+pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time for the TLS handshake.
+pub const HTTP_HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// Time from the first byte of a request, or the beginning of a connection, to that of the answer.
+pub const HTTP_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+/// Time in which a client must take some of what is written to it.
+pub const HTTP_TAKEN_WITHIN: Duration = Duration::from_secs(10);
+/// Silence after which a connection is closed.
+pub const HTTP_IDLE: Duration = Duration::from_secs(60);
+/// Time that requests under way have at the end.
+pub const HTTP_DRAIN_WITHIN: Duration = Duration::from_secs(2);
+
+const _: () = assert!(HTTP_CONNECTIONS_PER_ADDRESS < HTTP_CONNECTIONS);

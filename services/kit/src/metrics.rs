@@ -4,10 +4,10 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use poem::endpoint::make_sync;
-use poem::listener::TcpAcceptor;
-use poem::{EndpointExt, IntoResponse, Route, Server, get};
+use poem::{EndpointExt, IntoResponse, Route, get};
 use tokio::net::TcpListener;
 
+use crate::http;
 use crate::shutdown::Shutdown;
 
 /// The text format's content type, with its version.
@@ -20,15 +20,11 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub async fn serve(
     listener: TcpListener,
     page: impl Fn() -> Page + Send + Sync + 'static,
-    mut shutdown: Shutdown,
+    shutdown: Shutdown,
 ) -> std::io::Result<()> {
     let page = Arc::new(page);
     let metrics = make_sync(move |_| page().0.with_content_type(CONTENT_TYPE).into_response());
-    let app = Route::new().at("/metrics", get(metrics.boxed()));
-    let acceptor = TcpAcceptor::from_tokio(listener)?;
-    Server::new_with_acceptor(acceptor)
-        .run_with_graceful_shutdown(app, async move { shutdown.ended().await }, None)
-        .await
+    http::serve(listener, None, Route::new().at("/metrics", get(metrics.boxed())), shutdown).await
 }
 
 /// A page in Prometheus's text format.

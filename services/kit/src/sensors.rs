@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config::ConfigError;
 use crate::private::{make_private_dir, read_private, write_private, write_public};
 use crate::site::{Role, Site};
+use crate::stamp::Stamp;
 
 /// Public facts about a sensor: `sensors/ID.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,14 +185,27 @@ impl<'a> Sensors<'a> {
             .map_err(|error| ConfigError(format!("{}: {error}", path.display())))
     }
 
-    /// The broker's part: `None` for a sensor that is unknown or revoked, or for an old epoch.
+    /// Whether sessions with the key of this epoch are welcome: not of a sensor that is unknown or
+    /// revoked, nor with an old key.
+    ///
+    /// # Errors
+    /// An entry that cannot be understood.
+    pub fn admits(&self, id: SensorId, epoch: u16) -> Result<bool, ConfigError> {
+        Ok(self.get(id)?.is_some_and(|entry| !entry.revoked && entry.epoch == epoch))
+    }
+
+    /// What changes whenever the sensor's entry does.
+    pub fn stamp(&self, id: SensorId) -> Stamp {
+        Stamp::of(&self.entry_path(id))
+    }
+
+    /// The broker's part: `None` for a sensor that it does not admit.
     ///
     /// # Errors
     /// A key file that is there and cannot be used.
     pub fn link_key(&self, id: SensorId, epoch: u16) -> Result<Option<LinkKey>, ConfigError> {
-        match self.get(id)? {
-            Some(entry) if !entry.revoked && entry.epoch == epoch => {}
-            _ => return Ok(None),
+        if !self.admits(id, epoch)? {
+            return Ok(None);
         }
         #[derive(Deserialize)]
         struct File {

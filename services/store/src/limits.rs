@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use vigia_kit::limits::HTTP_ANSWERED_WITHIN;
 use vigia_protocol::limits::{MAX_PAYLOAD_BYTES, MAX_QUANTITIES};
 
 /// Least time between two commits: each writes some 40 KB whatever it holds, and flash wears.
@@ -43,24 +44,8 @@ pub const MARKER_FRESH_MICROS: i64 = 10_000_000;
 /// Clocks that differ by more are flagged, unless the reading is from a backlog.
 pub const SKEW_MICROS: i64 = 5 * 60 * 1_000_000;
 
-/// Open connections to the API, and those of one address: a whole plant may stand behind one.
-pub const CONNECTIONS: usize = 256;
-/// See [`CONNECTIONS`].
-pub const CONNECTIONS_PER_ADDRESS: usize = 128;
-/// Pause after a connection could not be accepted.
-pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Time for the TLS handshake.
-pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// Time from the first byte of a request, or the beginning of a connection, to that of the answer.
-pub const REQUEST_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
-/// Time in which a client must take some of what is written to it.
-pub const TAKEN_WITHIN: Duration = Duration::from_secs(10);
-/// Silence after which a connection is closed.
-pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
 /// Time one request may take.
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(10);
-/// Time that requests under way have at the end.
-pub const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 /// Requests a second of one token, or of all callers on this machine; as many may come at once.
 pub const REQUESTS_PER_SECOND: u32 = 1_000;
 /// Requests a second of everybody else at one address, and at once: pages, health, and refusals.
@@ -91,5 +76,4 @@ const _: () = assert!(PROFILES <= u16::MAX as usize);
 const _: () = assert!(MAX_QUANTITIES <= u8::MAX as usize);
 // A full block of the widest profile stays far below redb's and the tails' bounds.
 const _: () = assert!(BLOCK_READINGS * (20 + MAX_QUANTITIES * 10) < TAIL_BYTES_KEPT);
-const _: () = assert!(REQUEST_WITHIN.as_secs() < REQUEST_ANSWERED_WITHIN.as_secs());
-const _: () = assert!(CONNECTIONS_PER_ADDRESS < CONNECTIONS);
+const _: () = assert!(REQUEST_WITHIN.as_secs() < HTTP_ANSWERED_WITHIN.as_secs());

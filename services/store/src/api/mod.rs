@@ -2,12 +2,10 @@
 
 pub mod access;
 mod allowed;
-mod connections;
 mod health;
 mod ledger;
 mod log;
 mod pages;
-mod patience;
 mod problem;
 mod quarantine;
 mod rates;
@@ -21,20 +19,20 @@ use std::io;
 use std::sync::Arc;
 
 use poem::http::{HeaderName, HeaderValue, header};
-use poem::{Endpoint, EndpointExt, Request, Response, Route, Server};
+use poem::{Endpoint, EndpointExt, Request, Response, Route};
 use poem_openapi::{OpenApiService, Tags};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use vigia_disk::redb;
+use vigia_kit::http;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::tls_server::TlsServer;
 use vigia_protocol::header::SensorId;
 
 use crate::api::access::{Access, Knock};
-use crate::api::connections::Connections;
 use crate::api::problem::Problem;
 use crate::health::Health;
-use crate::limits::{CONNECTION_IDLE, DRAIN_WITHIN, QUERIES, REQUEST_WITHIN};
+use crate::limits::{QUERIES, REQUEST_WITHIN};
 use crate::query::Snapshot;
 use crate::state::State;
 use crate::store::Store;
@@ -138,13 +136,10 @@ pub async fn serve(
     access: Access,
     store: Arc<Store>,
     health: Arc<Health>,
-    mut shutdown: Shutdown,
+    shutdown: Shutdown,
 ) -> io::Result<()> {
     let shared = Arc::new(Shared { store, health, queries: Semaphore::new(QUERIES) });
-    Server::new_with_acceptor(Connections::new(listener, tls)?)
-        .idle_timeout(CONNECTION_IDLE)
-        .run_with_graceful_shutdown(endpoint(access, shared), shutdown.ended(), Some(DRAIN_WITHIN))
-        .await
+    http::serve(listener, tls, endpoint(access, shared), shutdown).await
 }
 
 fn endpoint(access: Access, shared: Arc<Shared>) -> impl Endpoint<Output = Response> + 'static {

@@ -36,6 +36,8 @@ fn default_page() -> u64 {
     PAGE_READINGS.1
 }
 
+// Each parameter of the request is one of the function.
+#[allow(clippy::too_many_arguments)]
 #[OpenApi(tag = "Part::Sensors")]
 impl Readings {
     /// Readings of a sensor in the order taken.

@@ -1,10 +1,9 @@
 //! Accepts connections, by TLS or not, and not too many at once.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use poem::http::uri::Scheme;
@@ -15,10 +14,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use vigia_kit::tls_server::TlsServer;
 
-use crate::api::patience::Patience;
-use crate::limits::{ACCEPT_PAUSE, CONNECTIONS, CONNECTIONS_PER_ADDRESS, HANDSHAKE_WITHIN};
+use crate::http::patience::Patience;
+use crate::limits::{
+    HTTP_ACCEPT_PAUSE, HTTP_CONNECTIONS, HTTP_CONNECTIONS_PER_ADDRESS, HTTP_HANDSHAKE_WITHIN,
+};
+use crate::places::{Place, Places, host};
+use crate::tls_server::TlsServer;
 
 /// Connections that are ready to be served: those by TLS have shaken hands.
 #[derive(Debug)]
@@ -61,8 +63,8 @@ async fn accept(
     tls: Option<Arc<TlsServer>>,
     ready: mpsc::Sender<(Connection, SocketAddr)>,
 ) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
-    let inside = Inside::default();
+    let permits = Arc::new(Semaphore::new(HTTP_CONNECTIONS));
+    let inside = Places::new(HTTP_CONNECTIONS, HTTP_CONNECTIONS_PER_ADDRESS);
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
@@ -73,12 +75,12 @@ async fn accept(
             Ok(connection) => connection,
             Err(error) => {
                 // Out of file descriptors, most likely: let some connections end first.
-                tracing::warn!(%error, "cannot accept a connection to the API");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tracing::warn!(%error, "cannot accept an HTTP connection");
+                tokio::time::sleep(HTTP_ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Some(place) = inside.enter(peer.ip()) else { continue };
+        let Some(place) = inside.take(host(peer.ip())) else { continue };
         // Small answers should not wait for a full segment.
         if stream.set_nodelay(true).is_err() {
             continue;
@@ -89,7 +91,7 @@ async fn accept(
                 None => Stream::Plain(stream),
                 Some(tls) => {
                     let handshake = TlsAcceptor::from(tls.newest()).accept(stream);
-                    match timeout(HANDSHAKE_WITHIN, handshake).await {
+                    match timeout(HTTP_HANDSHAKE_WITHIN, handshake).await {
                         Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
                         _ => return,
                     }
@@ -99,41 +101,6 @@ async fn accept(
             let _ =
                 ready.send((Connection { stream, patience, _place: (permit, place) }, peer)).await;
         });
-    }
-}
-
-/// How many connections each address has.
-#[derive(Debug, Clone, Default)]
-struct Inside(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-impl Inside {
-    fn enter(&self, peer: IpAddr) -> Option<Place> {
-        let mut inside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = inside.entry(peer).or_default();
-        if *count >= CONNECTIONS_PER_ADDRESS {
-            return None;
-        }
-        *count += 1;
-        Some(Place { inside: self.clone(), peer })
-    }
-}
-
-/// A connection's place among its address's; given back when dropped.
-#[derive(Debug)]
-struct Place {
-    inside: Inside,
-    peer: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut inside = self.inside.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = inside.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                inside.remove(&self.peer);
-            }
-        }
     }
 }
 
@@ -148,7 +115,7 @@ enum Stream {
 pub struct Connection {
     stream: Stream,
     patience: Patience,
-    _place: (OwnedSemaphorePermit, Place),
+    _place: (OwnedSemaphorePermit, Place<IpAddr>),
 }
 
 macro_rules! on_stream {

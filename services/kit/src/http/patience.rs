@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::limits::{REQUEST_ANSWERED_WITHIN, TAKEN_WITHIN};
+use crate::limits::{HTTP_ANSWERED_WITHIN, HTTP_TAKEN_WITHIN};
 
 /// The deadline of one connection.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ enum Wait {
 impl Patience {
     /// The first request is waited for from now on.
     pub fn new() -> Self {
-        let end = Box::pin(sleep_until(Instant::now() + REQUEST_ANSWERED_WITHIN));
+        let end = Box::pin(sleep_until(Instant::now() + HTTP_ANSWERED_WITHIN));
         Self { waits_for: Some(Wait::Request), end }
     }
 
@@ -52,8 +52,8 @@ impl Patience {
 
     fn wait(&mut self, what: Wait) {
         let within = match what {
-            Wait::Request => REQUEST_ANSWERED_WITHIN,
-            Wait::Taking => TAKEN_WITHIN,
+            Wait::Request => HTTP_ANSWERED_WITHIN,
+            Wait::Taking => HTTP_TAKEN_WITHIN,
         };
         self.waits_for = Some(what);
         self.end.as_mut().reset(Instant::now() + within);
