@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
+pub use vigia_disk::Unsynced;
 use vigia_disk::{Disk, Failed, Opening};
 use vigia_kit::config::Sabotage;
 use vigia_protocol::position::LogId;
@@ -39,7 +40,7 @@ impl Store {
     /// A file that cannot be opened, is newer than this program, or cannot be read.
     pub fn open(
         path: &Path,
-        unsynced: vigia_disk::Unsynced,
+        unsynced: Unsynced,
         defect: Option<Sabotage>,
         now: Micros,
     ) -> anyhow::Result<Self> {
