@@ -3,6 +3,7 @@
 mod addresses;
 mod audit;
 mod bench;
+mod broker;
 mod cert;
 mod drill;
 mod duration;
@@ -15,6 +16,7 @@ mod ledger;
 mod openapi;
 mod role;
 mod sensor;
+mod store;
 mod table;
 mod token;
 mod up;
@@ -65,14 +67,14 @@ enum Command {
     Ledger(ledger::Options),
     /// Whether a running role does its work, by a real round trip
     Health(health::Options),
-    /// Run one role: sensors' port, journal, embedded MQTT broker
-    Broker(role::Options),
+    /// Run one role: sensors' port, journal, embedded MQTT broker; or adopt another store
+    Broker(broker::Options),
     /// Run one role: open and check what sensors sent
     Verify(role::Options),
     /// Run one role: turn readings into text
     Transform(role::Options),
-    /// Run one role: keep readings, serve the API
-    Store(role::Options),
+    /// Run one role: keep readings, serve the API; or back it up, restore it
+    Store(store::Options),
     /// Run one role: watch limits, raise alarms
     Alert(role::Options),
     /// Break the system on purpose, in processes of its own, and judge what became of the readings
@@ -101,10 +103,10 @@ fn main() -> ExitCode {
         Command::Up(options) => up::run(&options),
         Command::Ledger(options) => ledger::run(&options),
         Command::Health(options) => health::run(&options),
-        Command::Broker(options) => role::run(Role::Broker, &options),
+        Command::Broker(options) => broker::run(&options),
         Command::Verify(options) => role::run(Role::Verify, &options),
         Command::Transform(options) => role::run(Role::Transform, &options),
-        Command::Store(options) => role::run(Role::Store, &options),
+        Command::Store(options) => store::run(&options),
         Command::Alert(options) => role::run(Role::Alert, &options),
         Command::Drill(options) => drill::run(&options),
         Command::Bench(options) => bench::run(&options),

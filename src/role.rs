@@ -18,8 +18,8 @@ use crate::leash;
 #[derive(Debug, Args)]
 pub struct Options {
     /// The site directory, made by `vigia init`
-    #[arg(long, value_name = "DIR", default_value = "site")]
-    site: PathBuf,
+    #[arg(long, value_name = "DIR", default_value = "site", global = true)]
+    pub site: PathBuf,
     /// End when this process, the parent, ends
     #[arg(long, value_name = "PID", hide = true)]
     supervised: Option<i32>,

@@ -73,6 +73,11 @@ fn a_killed_store_loses_nothing() {
 }
 
 #[test]
+fn a_restored_store_is_filled_again() {
+    passes(&["restore-store", "--times", "1"]);
+}
+
+#[test]
 fn a_consumer_that_comes_back_to_a_long_backlog_catches_up() {
     // The supervisor's pause before the fifth start lets more than rumqttd's 100 messages pile up.
     passes(&["kill-transform", "--times", "5"]);

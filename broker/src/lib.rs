@@ -1,6 +1,7 @@
 //! The broker role: sensors in, journal, publisher, embedded MQTT broker.
 
 mod accept;
+mod adoption;
 pub mod gate;
 pub mod ingress;
 pub mod journal;
@@ -12,8 +13,10 @@ mod waiting;
 mod watchdog;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
+pub use adoption::adopt_store;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use vigia_disk::{Opening, Unsynced};
@@ -29,7 +32,7 @@ use crate::gate::Entrance;
 use crate::gate::identity::Identity;
 use crate::gate::tls::Tls;
 use crate::ingress::Online;
-use crate::journal::{Bounds, Opened, Terms};
+use crate::journal::{Bounds, CannotUse, Opened, Terms};
 
 /// Runs the role until the end.
 ///
@@ -61,17 +64,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let identity = Identity::open(&site.users_path())?;
     let gate = Arc::new(gate::Shared::open(identity, &directory, Arc::clone(&audit))?);
 
-    let opening = Opening {
-        cache_bytes: limits::JOURNAL_CACHE_BYTES,
-        unsynced: match site.config.drills.unsynced {
-            Mode::Kernel => Unsynced::Kernel,
-            Mode::Process => Unsynced::Process,
-        },
-    };
-    let bounds = Bounds { bytes: config.journal_mib << 20, keep_hours: config.keep_hours };
-    let random = [u64::from_le_bytes(clock::random()), u64::from_le_bytes(clock::random())];
-    let path = directory.join("journal.redb");
-    let opened = Opened::open(&path, opening, bounds, clock::now(), random)?;
+    let opened = open_journal(&site, &directory)?;
     tracing::info!(log = %opened.current().id, logs = opened.held().len(), "journal open");
     let disk = opened.disk();
     let terms = Terms {
@@ -112,6 +105,20 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     // The sessions end by the same switch and drop their way to the writer; it commits what it has.
     tokio::task::spawn_blocking(move || writer.join()).await.ok();
     served
+}
+
+fn open_journal(site: &Site, directory: &Path) -> Result<Opened, CannotUse> {
+    let config = &site.config.broker;
+    let opening = Opening {
+        cache_bytes: limits::JOURNAL_CACHE_BYTES,
+        unsynced: match site.config.drills.unsynced {
+            Mode::Kernel => Unsynced::Kernel,
+            Mode::Process => Unsynced::Process,
+        },
+    };
+    let bounds = Bounds { bytes: config.journal_mib << 20, keep_hours: config.keep_hours };
+    let random = [u64::from_le_bytes(clock::random()), u64::from_le_bytes(clock::random())];
+    Opened::open(&directory.join("journal.redb"), opening, bounds, clock::now(), random)
 }
 
 async fn mqtt_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -28,6 +28,9 @@ pub const COMMIT_SPACING: Duration = Duration::from_millis(5);
 pub const COMMIT_TEXT_BYTES: usize = 8 * BATCH_TEXT_BYTES;
 /// Stored rows let go in one commit.
 pub const TRIM_ROWS: usize = 64;
+/// Logs that are listed although nothing is left of them: a store restored from a backup so old that it
+/// misses some of them learns from that what it has lost.
+pub const OVER_LOGS: usize = 64;
 /// redb's cache for the journal.
 pub const JOURNAL_CACHE_BYTES: usize = 4 << 20;
 /// Ends of batches remembered per sensor, to tell it what is stored. Beyond, they are told less finely.

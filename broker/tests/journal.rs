@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use vigia_broker::journal::{Bounds, CannotUse, NewRow, Opened, SensorRecord, read_row};
+use vigia_broker::limits::OVER_LOGS;
 use vigia_disk::Disk;
 use vigia_disk::power_cut::{Drive, Fate};
 use vigia_protocol::batch::{BatchHead, Count, Message, RawFrame, encode};
@@ -47,6 +48,7 @@ fn commit_one(opened: &mut Opened, sensor: SensorId, seq: u64, now: Micros) -> O
 fn report(opened: &Opened, instance: u64, accounted: &[(u64, u64)]) -> StoreReport {
     StoreReport {
         instance,
+        replaces: Vec::new(),
         marker: None,
         logs: vec![StoredLog {
             log: opened.current().id,
@@ -167,6 +169,73 @@ fn another_store_frees_nothing() {
     opened.reported(&report(&opened, 2, &[(0, 4)])).unwrap();
     assert_eq!(opened.current().watermark, 1, "the first store is the known one");
     assert_eq!(opened.stored(SensorId(1)), 2);
+}
+
+/// What a restored store says first.
+fn in_place_of(old: u64, report: StoreReport) -> StoreReport {
+    StoreReport { replaces: vec![old], ..report }
+}
+
+#[test]
+fn a_store_that_takes_the_known_ones_place_takes_its_watermark_back() {
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, Bounds { bytes: 1 << 30, keep_hours: 2 }).unwrap();
+    for seq in 1..=6 {
+        commit_one(&mut opened, SensorId(1), seq, Micros(0)).unwrap();
+    }
+    opened.reported(&report(&opened, 1, &[(0, 5)])).unwrap();
+    assert_eq!(opened.stored(SensorId(1)), 6);
+    // Restored from a backup of when it had two.
+    opened.reported(&in_place_of(1, report(&opened, 2, &[(0, 2)]))).unwrap();
+    assert_eq!(opened.current().watermark, 2);
+    assert!(opened.stored(SensorId(1)) <= 2, "no sensor is told that the rest is stored");
+    // Hours later what it does not have is still there; what it has may go.
+    commit_one(&mut opened, SensorId(1), 7, Micros(HOUR * 13)).unwrap();
+    commit_one(&mut opened, SensorId(1), 8, Micros(HOUR * 13)).unwrap();
+    assert_eq!(opened.current().oldest, 2);
+    // That survives a restart, and what the old one says later changes nothing.
+    drop(opened);
+    let mut opened = open(&drive, 1, ROOMY).unwrap();
+    let log = opened.held()[0];
+    let mut late = report(&opened, 1, &[(0, 8)]);
+    late.logs[0].log = log.id;
+    opened.reported(&late).unwrap();
+    commit_one(&mut opened, SensorId(1), 9, Micros(HOUR * 30)).unwrap();
+    assert_eq!(opened.held()[0].oldest, 2);
+    assert_eq!(opened.store(), Some(2));
+}
+
+#[test]
+fn a_store_that_takes_the_place_of_one_unknown_frees_nothing_until_it_is_adopted() {
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, ROOMY).unwrap();
+    for seq in 1..=4 {
+        commit_one(&mut opened, SensorId(1), seq, Micros(0)).unwrap();
+    }
+    opened.reported(&report(&opened, 1, &[(0, 1)])).unwrap();
+    opened.reported(&in_place_of(7, report(&opened, 2, &[(0, 4)]))).unwrap();
+    assert_eq!(opened.current().watermark, 1);
+    opened.adopt(2).unwrap();
+    assert_eq!(opened.current().watermark, 0, "it has said nothing since");
+    opened.reported(&in_place_of(7, report(&opened, 2, &[(0, 4)]))).unwrap();
+    assert_eq!(opened.current().watermark, 4);
+}
+
+#[test]
+fn logs_of_which_nothing_is_left_are_still_listed_for_a_store_that_misses_them() {
+    let drive = Drive::default();
+    let bounds = Bounds { bytes: 1 << 30, keep_hours: 0 };
+    for opening in 0..=2 * OVER_LOGS as u64 {
+        let mut opened = open(&drive, opening, bounds).unwrap();
+        commit_one(&mut opened, SensorId(1), opening + 1, Micros(HOUR * opening as i64)).unwrap();
+        opened.reported(&report(&opened, 1, &[(0, 1)])).unwrap();
+        opened.commit(Vec::new(), &HashMap::new(), Micros(HOUR * (opening as i64 + 1))).unwrap();
+        assert_eq!(opened.current().oldest, 1);
+        let listed = opened.report(Micros(0)).logs;
+        assert_eq!(listed.len(), (opening as usize + 1).min(OVER_LOGS + 1));
+        let has = Count { readings: 1, frames: 1 };
+        assert!(listed.iter().all(|log| log.before_oldest == has && log.accepted == has));
+    }
 }
 
 #[test]

@@ -9,6 +9,9 @@ use serde::Deserialize;
 pub struct Books {
     /// `balanced`, `unbalanced` or `unknown`.
     pub verdict: String,
+    /// Which store says so.
+    #[serde(default)]
+    pub instance: String,
     /// Why it is not balanced.
     #[serde(default)]
     pub reasons: Vec<String>,

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use vigia_kit::site::Role;
 
 use crate::chaos;
-use crate::drills::{disk, journal, kill, network, power, router, sensor, stop, strangers};
+use crate::drills::{
+    disk, journal, kill, network, power, restore, router, sensor, stop, strangers,
+};
 use crate::load::Rate;
 use crate::oracle::Expected;
 use crate::scene::Scene;
@@ -126,6 +128,14 @@ pub const DRILLS: &[Drill] = &[
                    not stored, and the ledger names the lost logs",
         expected: Expected { duplicates: true, copies: false },
         play: |scene| Box::pin(journal::lose(scene)),
+        short: true,
+        ..USUAL
+    },
+    Drill {
+        name: "restore-store",
+        sentence: "the store is restored from a backup taken while it ran, under load: the journal fills \
+                   in what came since, once",
+        play: |scene| Box::pin(restore::store(scene)),
         short: true,
         ..USUAL
     },

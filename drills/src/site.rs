@@ -95,8 +95,19 @@ impl Site {
     pub async fn sensor(&self, action: &str, id: i16) -> anyhow::Result<()> {
         let id = id.to_string();
         let site = self.path().as_os_str();
-        self.vigia(&["sensor".as_ref(), action.as_ref(), id.as_ref(), "--site".as_ref(), site])
-            .await
+        let arguments = ["sensor".as_ref(), action.as_ref(), id.as_ref(), "--site".as_ref(), site];
+        self.vigia(&arguments).await.map(drop)
+    }
+
+    /// `vigia store ACTION FILE`. Returns what it printed.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub async fn store(&self, action: &str, file: &Path) -> anyhow::Result<String> {
+        let site = self.path().as_os_str();
+        let arguments =
+            ["store".as_ref(), action.as_ref(), file.as_os_str(), "--site".as_ref(), site];
+        self.vigia(&arguments).await
     }
 
     /// The configuration as it is.
@@ -136,7 +147,7 @@ impl Site {
         serde_json::from_str(&text).ok()
     }
 
-    async fn vigia(&self, arguments: &[&OsStr]) -> anyhow::Result<()> {
+    async fn vigia(&self, arguments: &[&OsStr]) -> anyhow::Result<String> {
         let output =
             Command::new(&self.executable).args(arguments).kill_on_drop(true).output().await;
         let output = output.with_context(|| format!("cannot run {}", self.executable.display()))?;
@@ -144,7 +155,7 @@ impl Site {
             let words = String::from_utf8_lossy(&output.stderr);
             bail!("{} {arguments:?}: {}", self.executable.display(), words.trim());
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn configure(&self, settings: Settings) -> anyhow::Result<()> {

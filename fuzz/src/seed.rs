@@ -76,7 +76,8 @@ fn main() -> std::io::Result<()> {
 
     let accounted = RangeSet::from_ranges(vec![(0, 3), (5, 9)]).unwrap_or_default();
     let logs = vec![StoredLog { log, accounted, totals: Some(Totals::default()) }];
-    let report = encode(&StoreReport { instance: 1, marker: Some((1, 1)), logs });
+    let report =
+        encode(&StoreReport { instance: 1, replaces: vec![2], marker: Some((1, 1)), logs });
     put("report", "store".into(), &[&[0, 0, 9, 0], &report[..]].concat())?;
     let report = JournalReport {
         journal: 1,

@@ -56,6 +56,8 @@ pub struct StoredLog {
 pub struct StoreReport {
     /// Which store; new when one is created or restored.
     pub instance: u64,
+    /// The stores whose place it takes, where it was restored from a backup of one, over another.
+    pub replaces: Vec<u64>,
     /// The last marker it saw: (session, number).
     pub marker: Option<(u64, u64)>,
     /// The logs that changed, and those a marker asked for.

@@ -336,7 +336,12 @@ impl World {
             StoredLog { log, accounted, totals: is_whole.then_some(totals) }
         });
         let logs = logs.collect();
-        self.back.publish(StoreReport { instance: self.store.instance, marker: self.marker, logs });
+        self.back.publish(StoreReport {
+            instance: self.store.instance,
+            replaces: Vec::new(),
+            marker: self.marker,
+            logs,
+        });
     }
 
     fn hear(&mut self, count: usize) {
@@ -543,7 +548,7 @@ fn a_report_between_the_choice_of_a_row_and_its_sending_changes_nothing() {
     let row = |n| Next::Row(log, n);
     assert_eq!(world.publisher.next(world.now), row(0));
     // Another store speaks: everything begins anew, and row 0 must not pass for sent to it.
-    let report = StoreReport { instance: 77, marker: None, logs: vec![] };
+    let report = StoreReport { instance: 77, replaces: vec![], marker: None, logs: vec![] };
     world.publisher.reported(&report, world.now);
     world.publisher.published(log, 0, 1024);
     world.store.instance = 77;
@@ -557,7 +562,8 @@ fn a_report_between_the_choice_of_a_row_and_its_sending_changes_nothing() {
     let mut accounted = RangeSet::default();
     accounted.insert_range(0, 4);
     let logs = vec![StoredLog { log, accounted, totals: Some(Totals::default()) }];
-    world.publisher.reported(&StoreReport { instance: 0, marker: None, logs }, world.now);
+    let report = StoreReport { instance: 0, replaces: vec![], marker: None, logs };
+    world.publisher.reported(&report, world.now);
     world.publisher.published(log, 2, 1024);
     assert!(!matches!(world.publisher.next(world.now), Next::Row(..)));
     assert_eq!(world.publisher.credit_used(), 0);
@@ -568,7 +574,8 @@ fn an_echo_of_what_was_never_sent_says_nothing() {
     let mut world = flowing(0, 0);
     for number in [u64::MAX, 1000] {
         let marker = Some((world.session, number));
-        world.publisher.reported(&StoreReport { instance: 0, marker, logs: vec![] }, world.now);
+        let report = StoreReport { instance: 0, replaces: vec![], marker, logs: vec![] };
+        world.publisher.reported(&report, world.now);
     }
     world.journal(3, 1024);
     world.settle();

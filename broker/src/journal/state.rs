@@ -15,7 +15,7 @@ use vigia_protocol::report::{Checked, JournalLog, JournalReport, StoreReport, To
 use vigia_protocol::time::Micros;
 
 use super::record::{LogRecord, SENSOR_RECORD_BYTES, SensorRecord};
-use crate::limits::{PENDING_ENDS, TRIM_ROWS};
+use crate::limits::{OVER_LOGS, PENDING_ENDS, TRIM_ROWS};
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const LOGS: TableDefinition<u64, &[u8]> = TableDefinition::new("logs");
@@ -94,7 +94,10 @@ pub struct Opened {
     bounds: Bounds,
     journal: u64,
     created: Micros,
+    /// The store that frees the journal.
     store: Option<u64>,
+    /// Another one that has reported, and been complained of.
+    stranger: Option<u64>,
     /// By order of opening; the last is this opening's.
     logs: BTreeMap<u64, LogRecord>,
     current: u64,
@@ -192,6 +195,7 @@ impl Opened {
             journal,
             created,
             store,
+            stranger: None,
             logs,
             current: 0,
             sensors,
@@ -202,8 +206,8 @@ impl Opened {
 
     fn begin_log(&mut self, id: LogId, now: Micros) -> Result<(), Failed> {
         let order = self.logs.last_key_value().map_or(0, |(order, _)| order + 1);
-        let over: Vec<u64> =
-            self.logs.iter().filter(|(_, log)| log.is_over()).map(|(order, _)| *order).collect();
+        let over = self.logs.iter().filter(|(_, log)| log.is_over()).map(|(order, _)| *order);
+        let over: Vec<u64> = over.rev().skip(OVER_LOGS).collect();
         let record = LogRecord::new(id, now);
         self.disk.write(|transaction| {
             let mut logs = transaction.open_table(LOGS)?;
@@ -219,6 +223,11 @@ impl Opened {
         self.logs.insert(order, record);
         self.current = order;
         Ok(())
+    }
+
+    /// The store that frees it.
+    pub fn store(&self) -> Option<u64> {
+        self.store
     }
 
     /// The disk, for readers.
@@ -353,17 +362,16 @@ impl Opened {
 
     /// Takes the store's report. The next commit writes down what it changed.
     ///
-    /// A store that is not the one known frees nothing.
+    /// A store that is not the one known frees nothing, unless it says that it takes that one's place.
     ///
     /// # Errors
-    /// [`Failed`] when a first store is adopted.
+    /// [`Failed`] when a store is adopted.
     pub fn reported(&mut self, report: &StoreReport) -> Result<Vec<SensorId>, Failed> {
-        if self.store.is_none() {
-            self.disk.write(|transaction| {
-                transaction.open_table(META)?.insert("store", report.instance)?;
-                Ok(())
-            })?;
-            self.store = Some(report.instance);
+        match self.store {
+            None => self.adopt(report.instance)?,
+            Some(known) if known == report.instance => {}
+            Some(known) if report.replaces.contains(&known) => self.adopt(report.instance)?,
+            Some(known) => self.complain_of(report.instance, known),
         }
         for stored in &report.logs {
             let Some(order) = self.order_of(stored.log) else { continue };
@@ -385,6 +393,51 @@ impl Opened {
             }
         }
         Ok(self.settle())
+    }
+
+    /// From now on this store frees the journal. What another had says nothing about it: of what is
+    /// held nothing counts as stored until it reports it.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn adopt(&mut self, store: u64) -> Result<(), Failed> {
+        let mut logs = self.logs.clone();
+        for log in logs.values_mut() {
+            log.watermark = log.oldest;
+        }
+        self.disk.write(|transaction| {
+            transaction.open_table(META)?.insert("store", store)?;
+            let mut table = transaction.open_table(LOGS)?;
+            for (order, log) in &logs {
+                table.insert(order, encode(log).as_slice())?;
+            }
+            Ok(())
+        })?;
+        if let Some(old) = self.store.replace(store) {
+            tracing::warn!(
+                store = %LogId(store),
+                instead_of = %LogId(old),
+                "another store frees the journal from now on; it is filled again"
+            );
+        }
+        self.logs = logs;
+        self.checked.clear();
+        for known in self.sensors.values_mut() {
+            known.stored = 0;
+        }
+        Ok(())
+    }
+
+    /// Says once that a store reports which frees nothing.
+    fn complain_of(&mut self, stranger: u64, known: u64) {
+        if self.stranger.replace(stranger) != Some(stranger) {
+            tracing::error!(
+                store = %LogId(stranger),
+                known = %LogId(known),
+                "a store reports that does not free this journal; if it is to, stop the broker and \
+                 'vigia broker adopt-store' it"
+            );
+        }
     }
 
     /// A deliberate defect: takes the broker's acknowledgement for the store's.

@@ -42,6 +42,8 @@ pub enum ComposeDrill {
     PowerOff,
     /// The journal's file is gone.
     LoseJournal,
+    /// The store is what it was at a backup.
+    RestoreStore,
 }
 
 impl ComposeDrill {
@@ -49,7 +51,7 @@ impl ComposeDrill {
     pub fn all() -> Vec<Self> {
         let kinds = [Self::Kill, Self::Stop, Self::Pause, Self::Cut];
         let each = kinds.iter().flat_map(|kind| Role::ALL.iter().map(|role| kind(*role)));
-        each.chain([Self::PowerOff, Self::LoseJournal]).collect()
+        each.chain([Self::PowerOff, Self::RestoreStore, Self::LoseJournal]).collect()
     }
 
     /// What it is called by.
@@ -61,6 +63,7 @@ impl ComposeDrill {
             Self::Cut(role) => format!("cut-{}", role.name()),
             Self::PowerOff => "power-off".to_owned(),
             Self::LoseJournal => "lose-journal".to_owned(),
+            Self::RestoreStore => "restore-store".to_owned(),
         }
     }
 
@@ -72,6 +75,9 @@ impl ComposeDrill {
             Self::Stop(role) => format!("the container of {} stopped: {nothing}", role.name()),
             Self::Pause(role) => format!("the container of {} frozen: {nothing}", role.name()),
             Self::Cut(role) => format!("{} cut off the other roles: {nothing}", role.name()),
+            Self::RestoreStore => {
+                "the store replaced by a backup of itself: the journal fills it again".to_owned()
+            }
             Self::PowerOff => format!("the containers of all roles killed at once: {nothing}"),
             Self::LoseJournal => {
                 "the broker killed and its journal deleted: sensors deliver again what was \
@@ -86,7 +92,7 @@ impl ComposeDrill {
         match self {
             Self::Kill(role) | Self::Stop(role) | Self::Pause(role) => role != Role::Broker,
             // Sensors come by another network.
-            Self::Cut(_) => true,
+            Self::Cut(_) | Self::RestoreStore => true,
             Self::PowerOff | Self::LoseJournal => false,
         }
     }
@@ -234,6 +240,19 @@ async fn play(
             docker::all("start", &roles).await?;
             repair = Instant::now();
             report.evidence.push(format!("{} containers had exited", roles.len()));
+        }
+        ComposeDrill::RestoreStore => {
+            const BACKUP: &str = "/site/data/store/drill.backup";
+            let store = deployment.role(Role::Store).clone();
+            let vigia = |verb| ["vigia", "store", verb, BACKUP, "--site", "/site"];
+            let backed_up = store.run(&vigia("backup")).await?;
+            down_for(deployment, drill, down, acknowledged, report).await?;
+            store.to("stop").await?;
+            let restored = store.run_beside(&vigia("restore")).await;
+            store.run_beside(&["rm", BACKUP]).await?;
+            report.evidence.extend([backed_up, restored?].map(|said| said.trim_end().to_owned()));
+            store.to("start").await?;
+            repair = Instant::now();
         }
         ComposeDrill::LoseJournal => {
             let broker = deployment.role(Role::Broker).clone();

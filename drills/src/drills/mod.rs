@@ -5,6 +5,7 @@ pub mod journal;
 pub mod kill;
 pub mod network;
 pub mod power;
+pub mod restore;
 pub mod router;
 pub mod sensor;
 pub mod stop;

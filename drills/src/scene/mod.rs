@@ -2,6 +2,7 @@
 //! expected of it. A drill is a few of these sentences.
 
 mod alarms;
+mod backup;
 mod disk;
 mod ending;
 mod faults;
@@ -54,6 +55,8 @@ pub struct Scene {
     recovery: Option<Duration>,
     account: Vec<String>,
     alarms: Option<Alarms>,
+    /// What the store had when a backup of it was taken.
+    held: backup::Held,
     wires: Option<Wires>,
     /// How often the broker's watchdog has bitten.
     watchdog: usize,
@@ -138,6 +141,7 @@ impl Scene {
             recovery: None,
             account: Vec::new(),
             alarms: None,
+            held: backup::Held::default(),
             wires,
             watchdog: 0,
         };

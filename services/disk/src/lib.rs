@@ -10,6 +10,7 @@
 
 mod held_back;
 mod pages;
+mod place;
 pub mod power_cut;
 mod recovery;
 
@@ -18,6 +19,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+pub use place::{place_new, replace_keeping};
 pub use redb;
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};

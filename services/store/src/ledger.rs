@@ -26,7 +26,7 @@ pub enum Verdict {
     /// One side cannot be asked.
     #[default]
     Unknown,
-    /// It is not.
+    /// It is not, or some of it is lost.
     Unbalanced,
 }
 
@@ -178,7 +178,7 @@ pub struct Ledger {
 
 /// Computes it.
 pub fn ledger(state: &State, instance: u64, now: Micros) -> Ledger {
-    let mut sheet = Sheet { state, now, verdict: Verdict::Balanced, reasons: Vec::new() };
+    let mut sheet = Sheet { state, instance, now, verdict: Verdict::Balanced, reasons: Vec::new() };
     let (logs, orphaned_logs) = sheet.logs();
     sheet.journals();
     let mut readings = Counts::default();
@@ -188,7 +188,8 @@ pub fn ledger(state: &State, instance: u64, now: Micros) -> Ledger {
         frames.add(&line.frames);
     }
     if readings.lost + frames.lost > 0 {
-        sheet.reasons.push(format!("{} readings are lost", readings.lost));
+        let reason = format!("{} readings in {} frames are lost", readings.lost, frames.lost);
+        sheet.against(Verdict::Unbalanced, reason);
     }
     let (gaps, conflicts) = gaps(state);
     if gaps.unexplained > 0 {
@@ -212,6 +213,7 @@ pub fn ledger(state: &State, instance: u64, now: Micros) -> Ledger {
 /// The ledger while it is computed.
 struct Sheet<'a> {
     state: &'a State,
+    instance: u64,
     now: Micros,
     verdict: Verdict,
     reasons: Vec<String>,
@@ -227,6 +229,14 @@ impl Sheet<'_> {
         let mut any = false;
         for heard in self.state.journals.iter() {
             any = true;
+            if let Some(other) = heard.row.report.store.filter(|store| *store != self.instance) {
+                self.reasons.push(format!(
+                    "the journal of {} is freed by the store {}, not by this one, {}",
+                    heard.row.node,
+                    LogId(other),
+                    LogId(self.instance)
+                ));
+            }
             if !heard.is_fresh(self.now)
                 && self.state.journals.replaced_by(heard, self.now).is_none()
             {

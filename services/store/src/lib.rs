@@ -6,6 +6,7 @@
 
 mod account;
 pub mod api;
+pub mod backup;
 pub mod batch;
 mod duplicates;
 mod extents;
@@ -60,9 +61,10 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let bound = listener.local_addr()?;
     let files = site.config.store.tls.then(|| Files::of(site.dir(), Role::Store.name()));
     let tls = files.map(|files| TlsServer::load(files, Clients::Nameless)).transpose()?;
-    let access = Access::open(&site.tokens_path(), bound, now, audit)?;
+    let access = Access::open(&site.tokens_path(), bound, now, audit.clone())?;
 
-    let path = site.data_dir(Role::Store)?.join("store.redb");
+    let directory = site.data_dir(Role::Store)?;
+    let path = directory.join("store.redb");
     let unsynced = match site.config.drills.unsynced {
         Unsynced::Kernel => vigia_disk::Unsynced::Kernel,
         Unsynced::Process => vigia_disk::Unsynced::Process,
@@ -85,7 +87,9 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         health: health.clone(),
     };
     let served = api::serve(listener, tls, access, store.clone(), health, shutdown.clone());
-    let (served, ()) = tokio::join!(served, ingest.run(shutdown));
+    let node = site.config.node.clone();
+    let backups = backup::request::serve(&directory, store.clone(), node, audit, shutdown.clone());
+    let (served, (), ()) = tokio::join!(served, backups, ingest.run(shutdown));
     let last = tokio::task::spawn_blocking(move || store.checkpoint(now()));
     if let Err(failed) = last.await? {
         die(&failed);

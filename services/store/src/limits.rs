@@ -41,6 +41,15 @@ pub const JOURNAL_FRESH_MICROS: i64 = 5_000_000;
 /// A pipeline whose last marker is older is not ready.
 pub const MARKER_FRESH_MICROS: i64 = 10_000_000;
 
+/// Bytes of rows that one transaction of a backup holds.
+pub const BACKUP_COMMIT_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a request for a backup: a path.
+pub const BACKUP_REQUEST_BYTES: u64 = 16 * 1024;
+/// Time in which it must come.
+pub const BACKUP_ASKED_WITHIN: Duration = Duration::from_secs(5);
+/// Time in which who asked must take what is told about it.
+pub const BACKUP_TOLD_WITHIN: Duration = Duration::from_secs(10);
+
 /// Clocks that differ by more are flagged, unless the reading is from a backlog.
 pub const SKEW_MICROS: i64 = 5 * 60 * 1_000_000;
 

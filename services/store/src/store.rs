@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
+pub use vigia_disk::Unsynced;
 use vigia_disk::{Disk, Failed, Opening};
 use vigia_kit::config::Sabotage;
 use vigia_protocol::position::LogId;
@@ -12,6 +13,7 @@ use vigia_protocol::time::Micros;
 use vigia_protocol::topic::NodeName;
 
 use crate::account::LogAccount;
+use crate::backup::{self, Label, Progress, Watermark};
 use crate::batch::Intake;
 use crate::duplicates::Duplicates;
 use crate::limits::CACHE_BYTES;
@@ -25,6 +27,7 @@ pub struct Store {
     disk: Disk,
     state: RwLock<State>,
     instance: u64,
+    replaces: Vec<u64>,
 }
 
 /// A report for a node's broker.
@@ -37,7 +40,7 @@ impl Store {
     /// A file that cannot be opened, is newer than this program, or cannot be read.
     pub fn open(
         path: &Path,
-        unsynced: vigia_disk::Unsynced,
+        unsynced: Unsynced,
         defect: Option<Sabotage>,
         now: Micros,
     ) -> anyhow::Result<Self> {
@@ -53,9 +56,10 @@ impl Store {
         let random = u64::from_le_bytes(vigia_kit::clock::random());
         let loaded = tables::load(&disk, random)?;
         let (instance, packed) = (loaded.instance, loaded.packed);
+        let replaces = loaded.replaces.clone();
         let mut state = State::new(loaded, defect, now);
         tables::replay(&disk, packed, |arrival, row| state.replay(arrival, row))?;
-        Ok(Self { disk, state: RwLock::new(state), instance })
+        Ok(Self { disk, state: RwLock::new(state), instance, replaces })
     }
 
     /// Takes messages in, in their order, in one transaction. When this returns, they may be
@@ -135,6 +139,39 @@ impl Store {
         Ok(Snapshot::new(&state, self.disk.begin_read()?, sensor))
     }
 
+    /// Writes what is committed now to a new file. `tell` hears of the progress, and may stop it.
+    ///
+    /// # Errors
+    /// If the file is there already, cannot be written, or `tell` stopped it.
+    pub fn back_up(
+        &self,
+        node: &NodeName,
+        file: &Path,
+        now: Micros,
+        tell: &mut dyn FnMut(Progress) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Label> {
+        let (transaction, label) = {
+            let state = self.read();
+            (self.disk.begin_read()?, self.label(&state, node, now))
+        };
+        backup::write(&transaction, &label, file, tell)?;
+        Ok(label)
+    }
+
+    fn label(&self, state: &State, node: &NodeName, now: Micros) -> Label {
+        let watermark = |(log, account): (&LogId, &LogAccount)| Watermark {
+            log: log.to_string(),
+            end: account.extents.watermark(),
+        };
+        Label {
+            node: node.to_string(),
+            instance: LogId(self.instance).to_string(),
+            made: now.to_string(),
+            readings: state.logs.values().map(|account| account.totals.stored.readings).sum(),
+            logs: state.logs.iter().map(watermark).collect(),
+        }
+    }
+
     /// The state as of the last commit. Hold it shortly: ingest waits.
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -159,6 +196,11 @@ impl Store {
             .iter()
             .map(|log| state.logs.get(log).unwrap_or(&nothing).report(*log))
             .collect::<Vec<StoredLog>>();
-        StoreReport { instance: self.instance, marker: state.journals.last_marker(node), logs }
+        StoreReport {
+            instance: self.instance,
+            replaces: self.replaces.clone(),
+            marker: state.journals.last_marker(node),
+            logs,
+        }
     }
 }

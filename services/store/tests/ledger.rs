@@ -167,6 +167,7 @@ fn what_nobody_holds_is_lost_after_two_reports_with_markers_between() {
     assert_eq!(lost(&store), 0);
     let answers = ingest(&store, &[&marker(2, &[1]), &says_so], NOW);
     assert_eq!(lost(&store), 30);
+    assert_ne!(read(&store, NOW).verdict, Verdict::Balanced);
     let stored_log = &answers[0].1.logs[0];
     assert_eq!(stored_log.accounted.ranges(), [(0, 4)]);
     assert_eq!(stored_log.totals.unwrap().accounted(), times(BATCH, 4));

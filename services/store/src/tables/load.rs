@@ -22,6 +22,8 @@ use crate::stream::{OpenRun, Stream, StreamId};
 pub struct Loaded {
     /// The store's instance.
     pub instance: u64,
+    /// The stores whose place it takes.
+    pub replaces: Vec<u64>,
     /// The first arrival that is not packed.
     pub packed: u64,
     /// Bytes of log rows below it.
@@ -46,6 +48,9 @@ pub enum CannotLoad {
     /// A newer program made it.
     #[error("the store's format is {0}, and this program knows {FORMAT}: use a newer vigia")]
     Newer(u64),
+    /// It is a backup: served as it is, it would pass for the store it was taken of.
+    #[error("the file is a backup: 'vigia store restore' makes a store of it")]
+    Backup,
     /// Reading failed.
     #[error(transparent)]
     Read(#[from] redb::Error),
@@ -66,6 +71,9 @@ pub fn load(disk: &Disk, instance_if_new: u64) -> Result<Loaded, CannotLoad> {
         && format > FORMAT
     {
         return Err(CannotLoad::Newer(format));
+    }
+    if super::backup::label(&disk.begin_read()?)?.is_some() {
+        return Err(CannotLoad::Backup);
     }
     disk.write(|transaction| super::writes::prepare(transaction, instance_if_new))?;
     Ok(read(disk)?)
@@ -128,6 +136,7 @@ fn read(disk: &Disk) -> Result<Loaded, redb::Error> {
     let last = transaction.open_table(QUARANTINE)?.last()?.map(|(entry, _)| entry.value());
     Ok(Loaded {
         instance: number("instance")?,
+        replaces: super::backup::replaces(&transaction)?,
         packed,
         log_bytes: number("log_bytes")?,
         logs,

@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | name | `format` = 1, `instance`, `packed`, `log_bytes` |
+//! | `meta` | name | `format` = 1, `instance`, `packed`, `log_bytes`; of a restored store `backup_of`, `set_aside` |
 //! | `log` | arrival | one accounted batch or loss: what was decided, and the stored readings ([`log`]) |
 //! | `log_index` | (log, n) | arrival |
 //! | `blocks` | (sensor, stream, first seq) | a [`Run`](crate::run::Run): up to 1,024 consecutive readings in columns |
@@ -13,12 +13,14 @@
 //! | `quarantine` | entry | [`Quarantined`] |
 //! | `journals` | journal | the last thing it said ([`JournalRow`]) |
 //! | `origins` | log | the journal that listed it |
+//! | `backup` | `label` | in a backup alone: its [`Label`](backup::Label), JSON |
 //!
 //! An ingest transaction appends to `log` and `log_index` and writes the blocks that became full: few
 //! pages, however many sensors. Everything else is derived: the state is what `logs`, `streams` and the
 //! blocks of open runs say as of `packed`, and then the log rows from there on, applied in their order.
 //! A checkpoint brings the former up to date in an ingest transaction, so that a restart replays little.
 
+pub mod backup;
 mod load;
 pub mod log;
 mod writes;

@@ -1,0 +1,139 @@
+//! `vigia store`: the role; and its backups.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use vigia_kit::audit::Audit;
+use vigia_kit::clock;
+use vigia_kit::config::ConfigError;
+use vigia_kit::site::{Role, Site};
+use vigia_store::backup::{Progress, note, request, restore};
+use vigia_store::store::{Store, Unsynced};
+
+use crate::exit::{Answer, Outcome, Unavailable};
+use crate::role;
+use crate::table::{grouped, print};
+
+/// `vigia store`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vigia store --site /srv/vigia                  run the role
+  vigia store backup /mnt/nas/vigia-monday       of the running store, or of one that is stopped
+  vigia store restore /mnt/nas/vigia-monday      everything stopped; the file before it is kept
+
+After a restore the journal fills in what came since the backup: it keeps stored readings for a day
+(broker.keep_hours). So take a backup more often than that.")]
+pub struct Options {
+    #[command(flatten)]
+    role: role::Options,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Write everything that is stored now to a new file, while the store runs
+    Backup {
+        /// Where to; nothing is overwritten
+        file: PathBuf,
+    },
+    /// Put a backup in the place of the stopped store
+    Restore {
+        /// What 'vigia store backup' wrote
+        file: PathBuf,
+    },
+}
+
+/// Does what was asked.
+pub fn run(options: &Options) -> Outcome {
+    let Some(action) = &options.action else {
+        return role::run(Role::Store, &options.role);
+    };
+    let site = Site::open(&options.role.site)?;
+    match action {
+        Action::Backup { file } => back_up(&site, file)?,
+        Action::Restore { file } => put_back(&site, file)?,
+    }
+    Ok(Answer::Yes)
+}
+
+fn back_up(site: &Site, file: &Path) -> anyhow::Result<()> {
+    // The store that writes it runs in another directory.
+    let file = std::path::absolute(file)?;
+    if file.try_exists()? {
+        return Err(ConfigError(format!(
+            "{} exists, and a backup overwrites nothing",
+            file.display()
+        ))
+        .into());
+    }
+    let directory = site.data_dir(Role::Store)?;
+    let path = directory.join("store.redb");
+    if !path.exists() {
+        return Err(ConfigError(format!(
+            "{} is not there: this site has no store to back up",
+            path.display()
+        ))
+        .into());
+    }
+    let label = match site.lock(Role::Store.name()) {
+        Ok(_lock) => {
+            let audit = Audit::open(&directory).context("the audit log")?;
+            let store = Store::open(&path, Unsynced::Kernel, None, clock::now())?;
+            let mut tell = |progress| {
+                show(progress);
+                Ok(())
+            };
+            let label = store.back_up(&site.config.node, &file, clock::now(), &mut tell)?;
+            note(&audit, "store-backed-up", &file, &label);
+            label
+        }
+        Err(_) => request::ask(&directory, &file, show)
+            .map_err(|error| Unavailable(format!("no backup was made: {error:#}")))?,
+    };
+    print(&format!(
+        "Backup {} of the store {} has its {} readings as of {}.\n",
+        file.display(),
+        label.instance,
+        grouped(label.readings),
+        label.made
+    ))?;
+    Ok(())
+}
+
+fn put_back(site: &Site, file: &Path) -> anyhow::Result<()> {
+    let _lock = site.lock(Role::Store.name()).map_err(|_| {
+        ConfigError(format!(
+            "the store of the site {} runs, expected that everything is stopped for a restore",
+            site.dir().display()
+        ))
+    })?;
+    let directory = site.data_dir(Role::Store)?;
+    let audit = Audit::open(&directory).context("the audit log")?;
+    let restored = restore::restore(file, &directory, &site.config.node, clock::now())?;
+    note(&audit, "store-restored", file, &restored.label);
+    let mut said = format!(
+        "Restored {} readings as of {}; the store is {} now.\n",
+        grouped(restored.label.readings),
+        restored.label.made,
+        restored.instance
+    );
+    if let Some(aside) = &restored.set_aside {
+        said.push_str(&format!("The file before it is {}.\n", aside.display()));
+    }
+    said.push_str("Once everything runs, the journal fills in what came since the backup.\n");
+    print(&said)?;
+    Ok(())
+}
+
+/// For who waits at a terminal.
+fn show(progress: Progress) {
+    if io::stderr().is_terminal() {
+        let percent = progress.rows * 100 / progress.of.max(1);
+        let end = if progress.rows == progress.of { "\n" } else { "" };
+        eprint!("\r{percent:3} % of {} rows{end}", grouped(progress.of));
+    }
+}
