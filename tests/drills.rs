@@ -124,7 +124,7 @@ fn the_oracle_sees_every_deliberate_defect() {
     let output = run(&["controls", "--times", "3", "--json"]);
     let lines = lines(&output);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(lines.len(), 4, "{output:?}");
+    assert_eq!(lines.len(), 5, "{output:?}");
     assert!(lines.iter().all(|line| line["verdict"] == "fail"), "{output:?}");
 }
 

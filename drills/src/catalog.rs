@@ -304,6 +304,15 @@ pub const CONTROLS: &[Drill] = &[
         ..USUAL
     },
     Drill {
+        name: "ack-out-of-order",
+        sentence: "negative control: the journal acknowledges a frame with those after it and commits it \
+                   later, and the broker dies",
+        site: Settings { sabotage: Some("ack-out-of-order"), ..Settings::PLAIN },
+        control: Some(Control { shows: Shows::Lost }),
+        play: |scene| Box::pin(kill::broker(scene)),
+        ..USUAL
+    },
+    Drill {
         name: "drop-one",
         sentence: "negative control: the store forgets one reading of 1,000",
         site: Settings { sabotage: Some("drop-one"), ..Settings::PLAIN },
