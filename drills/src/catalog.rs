@@ -5,7 +5,10 @@ use std::pin::Pin;
 use vigia_kit::site::Role;
 
 use crate::chaos;
-use crate::drills::{disk, journal, kill, network, power, router, sensor, stop, strangers};
+use crate::drills::{
+    clocks, crowds, disk, insider, journal, kill, network, poison, power, router, sensor, stop,
+    strangers,
+};
 use crate::load::Rate;
 use crate::oracle::Expected;
 use crate::scene::Scene;
@@ -62,7 +65,7 @@ const USUAL: Drill = Drill {
     sentence: "",
     site: Settings::PLAIN,
     load: LIVE,
-    expected: Expected { duplicates: false, copies: false },
+    expected: Expected::NOTHING,
     control: None,
     short: false,
     play: |_| Box::pin(async { Ok(()) }),
@@ -124,7 +127,7 @@ pub const DRILLS: &[Drill] = &[
         name: "lose-journal",
         sentence: "everything killed and the journal deleted under load: sensors deliver again what was \
                    not stored, and the ledger names the lost logs",
-        expected: Expected { duplicates: true, copies: false },
+        expected: Expected { duplicates: true, ..Expected::NOTHING },
         play: |scene| Box::pin(journal::lose(scene)),
         short: true,
         ..USUAL
@@ -223,14 +226,14 @@ pub const DRILLS: &[Drill] = &[
         name: "sensor-rollback",
         sentence: "a sensor's spool is an old copy of itself: it goes on in a new stream, and what it \
                    still held there is another reading",
-        expected: Expected { duplicates: false, copies: true },
+        expected: Expected { copies: true, ..Expected::NOTHING },
         play: |scene| Box::pin(sensor::is_rolled_back(scene)),
         ..USUAL
     },
     Drill {
         name: "sensor-clone",
         sentence: "two sensors with one key and one memory: each acknowledged reading of both is there",
-        expected: Expected { duplicates: false, copies: true },
+        expected: Expected { copies: true, ..Expected::NOTHING },
         play: |scene| Box::pin(sensor::is_cloned(scene)),
         ..USUAL
     },
@@ -270,6 +273,48 @@ pub const DRILLS: &[Drill] = &[
         sentence: "the first, second … tenth sync of the store fails: the store ends, and is filled again",
         site: TRACED,
         play: |scene| Box::pin(disk::of_the_store_fails(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "poison",
+        sentence: "a frame of which verify dies, and one of which transform does: at the third death their \
+                   batches go into quarantine, named one by one, and all else flows",
+        site: Settings { sabotage: Some("deadly-frame"), ..Settings::PLAIN },
+        expected: Expected { poison: true, ..Expected::NOTHING },
+        play: |scene| Box::pin(poison::is_quarantined(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "insider",
+        sentence: "MQTT accounts of the site forge messages, play recorded ones again, and listen: nothing is \
+                   believed, no row is added, and nothing is told that is not theirs",
+        play: |scene| Box::pin(insider::is_refused(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "flood",
+        sentence: "5,000 connections with junk frames from one address at the sensor port: memory stays \
+                   bounded, and sensors are served",
+        play: |scene| Box::pin(crowds::flood(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "slowloris",
+        sentence: "connections that say a byte a second at every port: they are closed in time, and others \
+                   are served",
+        play: |scene| Box::pin(crowds::crawl(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "fuzz",
+        sentence: "what is nearly right at every port: nothing ends, memory stays bounded, and others are served",
+        play: |scene| Box::pin(crowds::babble(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "clocks",
+        sentence: "sensors whose clocks are an hour fast and slow: their readings are marked, and none is lost",
+        play: |scene| Box::pin(clocks::are_wrong(scene)),
         ..USUAL
     },
     Drill {

@@ -13,6 +13,7 @@ pub mod api;
 pub mod books;
 pub mod catalog;
 pub mod chaos;
+pub mod crowd;
 pub mod disk;
 mod drills;
 pub mod load;

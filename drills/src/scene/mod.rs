@@ -2,9 +2,12 @@
 //! expected of it. A drill is a few of these sentences.
 
 mod alarms;
+mod clocks;
+mod crowds;
 mod disk;
 mod ending;
 mod faults;
+mod insiders;
 mod ledger;
 pub mod network;
 mod recovery;
@@ -16,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::Options;
+pub use clocks::Clock;
+
 use crate::alarms::Alarms;
 use crate::api::Api;
 use crate::catalog::Drill;
@@ -26,6 +30,7 @@ use crate::random::Random;
 use crate::site::Site;
 use crate::strace;
 use crate::system::System;
+use crate::{NotHere, Options};
 
 /// Faults come this long after the system has recovered from the last one.
 const MOMENTS: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(2));
@@ -111,6 +116,9 @@ impl Scene {
     pub async fn open(drill: &'static Drill, options: &Options) -> anyhow::Result<Self> {
         let begun = Instant::now();
         let program = find_program()?;
+        if drill.site.sabotage.is_some() && cfg!(not(feature = "sabotage")) {
+            return Err(NotHere("this needs a build with the feature sabotage").into());
+        }
         if drill.site.traced {
             strace::check()?;
         }
