@@ -104,6 +104,16 @@ fn altered_bytes_are_not_believed() {
 }
 
 #[test]
+fn what_kills_its_reader_is_quarantined_and_all_else_flows() {
+    passes(&["poison"]);
+}
+
+#[test]
+fn what_is_nearly_right_at_every_port_breaks_nothing() {
+    passes(&["fuzz", "--for", "2s"]);
+}
+
+#[test]
 fn faults_of_every_kind_one_after_the_other_lose_nothing() {
     passes(&["chaos", "--for", "15s"]);
 }

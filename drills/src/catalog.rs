@@ -38,6 +38,13 @@ pub struct Drill {
     pub play: fn(&mut Scene) -> Playing<'_>,
 }
 
+impl Drill {
+    /// Whether this program has the deliberate defect that the drill needs.
+    pub fn is_built(&self) -> bool {
+        self.site.sabotage.is_none() || cfg!(feature = "sabotage")
+    }
+}
+
 /// A drill that must fail: the site has a deliberate defect, and the oracle must see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Control {

@@ -213,6 +213,16 @@ impl System {
         fs::read(self.log()).map_or(0, |log| String::from_utf8_lossy(&log).matches(words).count())
     }
 
+    /// The number after `name` in the newest line with these words.
+    pub fn newest_number(&self, words: &str, name: &str) -> Option<u64> {
+        let log = fs::read(self.log()).ok()?;
+        let log = String::from_utf8_lossy(&log);
+        let line = log.lines().rev().find(|line| line.contains(words))?;
+        let (_, rest) = line.split_once(name)?;
+        let digits = rest.split(|one: char| !one.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    }
+
     async fn reap(&mut self) -> anyhow::Result<()> {
         if let Some(up) = &mut self.up {
             let ended = tokio::time::timeout(STOPPED_WITHIN, up.wait()).await;

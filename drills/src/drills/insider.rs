@@ -13,11 +13,13 @@ pub async fn is_refused(scene: &mut Scene) -> anyhow::Result<()> {
     scene.fault_ends()?;
     scene.hears_nothing_of_others().await?;
     scene.publishes_without_permission(&recorded).await?;
+    let mut for_store = 0;
     for _ in 0..scene.times(3) {
         scene.random_moment().await;
-        scene.forges_with_permission(&recorded).await?;
+        for_store += scene.forges_with_permission(&recorded).await?;
         scene.plays_messages_again(&recorded).await?;
     }
+    scene.store_drops(for_store).await?;
     scene.recovers_within(RECOVERY).await?;
     scene.acknowledgements_went_on()?;
     scene.nobody_has_died(&pids)

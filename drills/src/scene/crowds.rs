@@ -107,7 +107,7 @@ impl Scene {
         self.fault_comes()?;
         let mut crowds = Vec::new();
         for (name, address, _) in ports {
-            let beginning = beginning(name).to_vec();
+            let beginning = beginning(name);
             let crowd = Crowd::begin(move |enough| crawl(address, each, &beginning, enough));
             crowds.push((name, crowd));
         }
@@ -208,11 +208,11 @@ fn stranger() -> Vec<u8> {
 }
 
 /// What a slow one says at this port again and again, without an end.
-fn beginning(port: &str) -> &'static [u8] {
+fn beginning(port: &str) -> Vec<u8> {
     match port {
-        "sensor" => b"VG",
-        "mqtt" => b"\x10\x7f\x00\x04MQTT\x04\x02\x00\x3c\x00\x70slow",
-        _ => b"GET /metrics HTTP/1.1\r\nX: a\r\nY: b",
+        "sensor" => stranger(),
+        "mqtt" => b"\x10\x7f\x00\x04MQTT\x04\x02\x00\x3c\x00\x70slow".to_vec(),
+        _ => b"GET /metrics HTTP/1.1\r\nX: a\r\nY: b".to_vec(),
     }
 }
 

@@ -50,17 +50,18 @@ const fn readers(arrow: Arrow) -> &'static [&'static str] {
     }
 }
 
-/// What the log says of a message whose seal does not fit, and whether it says so of each.
-const fn complaint(arrow: Arrow) -> (&'static str, bool) {
+/// What the log says of a message whose seal does not fit.
+const fn complaint(arrow: Arrow) -> &'static str {
     match arrow {
-        Arrow::Raw => ("not the broker's message; dropped", true),
-        Arrow::Verified => ("not verify's message; dropped", true),
-        Arrow::Stored => ("not the store's report; dropped", true),
-        Arrow::Text | Arrow::Journal => {
-            ("dropped a message that is not from its arrow's writer", false)
-        }
+        Arrow::Raw => "not the broker's message; dropped",
+        Arrow::Verified => "not verify's message; dropped",
+        Arrow::Stored => "not the store's report; dropped",
+        Arrow::Text | Arrow::Journal => STORE_COMPLAINT,
     }
 }
+
+/// The store says it only now and then, with their number so far.
+const STORE_COMPLAINT: &str = "dropped a message that is not from its arrow's writer";
 
 impl Scene {
     fn accounts() -> impl Iterator<Item = &'static str> {
@@ -156,40 +157,68 @@ impl Scene {
     }
 
     /// With the account of each arrow's writer: genuine messages with a byte changed, sealed with another key,
-    /// and those of other arrows.
+    /// and those of other arrows. Returns how many of them the store has to drop.
     ///
     /// # Errors
     /// If the arrow's reader does not say that it drops them.
-    pub async fn forges_with_permission(&mut self, recorded: &Recorded) -> anyhow::Result<()> {
-        let wrong = StageKey::new(Secret::new([0x5a; 32]));
-        let node = self.site.config()?.node;
+    pub async fn forges_with_permission(&mut self, recorded: &Recorded) -> anyhow::Result<u64> {
+        let mut for_store = 0;
         for arrow in Arrow::ALL {
-            let (words, of_each) = complaint(arrow);
-            let mut forged = Vec::new();
-            for message in &recorded[&arrow] {
-                let mut changed = message.clone();
-                let at = self.random.below(changed.len() - SEAL_BYTES);
-                changed[at] ^= 1;
-                let unsealed = message[..message.len() - SEAL_BYTES].to_vec();
-                forged.extend([changed, wrong.seal(&arrow.topic(&node), unsealed)]);
-            }
-            let others = recorded.iter().filter(|(other, _)| **other != arrow);
-            forged.extend(others.flat_map(|(_, messages)| messages).cloned());
+            let forged = self.forged(arrow, recorded)?;
+            let words = complaint(arrow);
             let before = self.system.said(words);
             self.publish(writer(arrow).name(), arrow, &forged).await?;
-            let expected = if of_each { forged.len() } else { 1 };
-            let what = || format!("the log says {expected} times more: {words}");
+            if words == STORE_COMPLAINT {
+                for_store += forged.len() as u64;
+                continue;
+            }
+            let what = || format!("the log says {} times more: {words}", forged.len());
             let said = wait::until(TOLD_WITHIN, what, async || {
                 self.listen()?;
-                Ok(Some(self.system.said(words) - before).filter(|said| *said >= expected))
+                Ok(Some(self.system.said(words) - before).filter(|said| *said >= forged.len()))
             })
             .await?;
+            let name = arrow.name();
             self.saw(format!(
-                "{} forged messages on {}: the log says {said} times: {words}",
-                forged.len(),
-                arrow.name()
+                "{} forged messages on {name}: the log says {said} times: {words}",
+                forged.len()
             ));
         }
+        Ok(for_store)
+    }
+
+    fn forged(&mut self, arrow: Arrow, recorded: &Recorded) -> anyhow::Result<Vec<Vec<u8>>> {
+        let wrong = StageKey::new(Secret::new([0x5a; 32]));
+        let topic = arrow.topic(&self.site.config()?.node);
+        let mut forged = Vec::new();
+        for message in &recorded[&arrow] {
+            let unsealed = &message[..message.len() - SEAL_BYTES];
+            let mut changed = message.clone();
+            changed[self.random.below(unsealed.len())] ^= 1;
+            forged.extend([changed, wrong.seal(&topic, unsealed.to_vec())]);
+        }
+        let others = recorded.iter().filter(|(other, _)| **other != arrow);
+        forged.extend(others.flat_map(|(_, messages)| messages).cloned());
+        Ok(forged)
+    }
+
+    /// Waits until the store says that it has dropped so many messages; to be asked, it is sent more.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn store_drops(&mut self, forged: u64) -> anyhow::Result<()> {
+        let junk = [vec![0x5a; 2 * SEAL_BYTES]];
+        let what = || format!("the store says that it has dropped {forged} messages");
+        let dropped = wait::until(TOLD_WITHIN, what, async || {
+            self.publish(writer(Arrow::Text).name(), Arrow::Text, &junk).await?;
+            self.listen()?;
+            let told = self.system.newest_number(STORE_COMPLAINT, "dropped=");
+            Ok(told.filter(|dropped| *dropped >= forged))
+        })
+        .await?;
+        self.saw(format!(
+            "{forged} forged messages on text and journal: the store says that it dropped {dropped}"
+        ));
         Ok(())
     }
 

@@ -116,7 +116,7 @@ impl Scene {
     pub async fn open(drill: &'static Drill, options: &Options) -> anyhow::Result<Self> {
         let begun = Instant::now();
         let program = find_program()?;
-        if drill.site.sabotage.is_some() && cfg!(not(feature = "sabotage")) {
+        if !drill.is_built() {
             return Err(NotHere("this needs a build with the feature sabotage").into());
         }
         if drill.site.traced {

@@ -32,6 +32,11 @@ pub const MAX_TOKENS: usize = 1024;
 /// Least time between two looks for renewed certificates; also the age at which new files are taken up.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(1);
 
+/// Connections to a port of numbers at once, and how long one may last: whoever reads them comes again.
+pub const METRICS_CONNECTIONS: usize = 64;
+/// See [`METRICS_CONNECTIONS`].
+pub const METRICS_CONNECTED_FOR: Duration = Duration::from_secs(10);
+
 /// Bytes of one file of an audit log, but for its last line.
 pub const AUDIT_FILE_BYTES: u64 = 4 << 20;
 /// Files of an audit log; beyond, the oldest is let go of.

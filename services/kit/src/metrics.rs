@@ -1,13 +1,15 @@
 //! `/metrics`: a role's numbers, as Prometheus reads them.
 
+mod brief;
+
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use poem::endpoint::make_sync;
-use poem::listener::TcpAcceptor;
 use poem::{EndpointExt, IntoResponse, Route, Server, get};
 use tokio::net::TcpListener;
 
+use self::brief::Door;
 use crate::shutdown::Shutdown;
 
 /// The text format's content type, with its version.
@@ -25,8 +27,7 @@ pub async fn serve(
     let page = Arc::new(page);
     let metrics = make_sync(move |_| page().0.with_content_type(CONTENT_TYPE).into_response());
     let app = Route::new().at("/metrics", get(metrics.boxed()));
-    let acceptor = TcpAcceptor::from_tokio(listener)?;
-    Server::new_with_acceptor(acceptor)
+    Server::new_with_acceptor(Door::new(listener)?)
         .run_with_graceful_shutdown(app, async move { shutdown.ended().await }, None)
         .await
 }
