@@ -283,6 +283,13 @@ pub const DRILLS: &[Drill] = &[
         ..USUAL
     },
     Drill {
+        name: "bit-flips",
+        sentence: "bits turned over in the files of journal and store while nothing runs: what is exported then \
+                   is right, or it is said that it cannot be had",
+        play: |scene| Box::pin(disk::turns_bits_over(scene)),
+        ..USUAL
+    },
+    Drill {
         name: "poison",
         sentence: "a frame of which verify dies, and one of which transform does: at the third death their \
                    batches go into quarantine, named one by one, and all else flows",

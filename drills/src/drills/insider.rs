@@ -20,7 +20,8 @@ pub async fn is_refused(scene: &mut Scene) -> anyhow::Result<()> {
         scene.plays_messages_again(&recorded).await?;
     }
     scene.store_drops(for_store).await?;
-    scene.recovers_within(RECOVERY).await?;
     scene.acknowledgements_went_on()?;
+    scene.fault_ends()?;
+    scene.recovers_within(RECOVERY).await?;
     scene.nobody_has_died(&pids)
 }

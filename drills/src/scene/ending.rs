@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use super::Scene;
-use crate::oracle::{disagreements, judge};
+use crate::oracle::{Findings, disagreements, judge};
 use crate::report::{Report, Verdict};
 use crate::truth::Truth;
 
@@ -54,22 +54,9 @@ impl Scene {
         if let Some(alarms) = &self.alarms {
             report.evidence.push(alarms.judge(&self.api).await?);
         }
-        let mut claims: BTreeMap<i16, Vec<&Truth>> = BTreeMap::new();
-        for (sensor, file) in self.load.truths() {
-            claims.entry(sensor).or_default().push(&file.truth);
-        }
-        let mut exports = Vec::new();
-        for sensor in claims.keys() {
-            exports.push(self.api.export(*sensor).await?);
-        }
+        let findings = self.exported_findings().await?;
         let books = self.api.ledger().await?;
         report.ledger = books.verdict.clone();
-        let poison = self.api.poison().await?;
-        let sensors = claims.into_iter().zip(&exports);
-        let findings = judge(
-            sensors.map(|((sensor, truths), export)| (sensor, truths, export.as_slice())),
-            &poison,
-        );
         report.found(&findings);
         report.reasons.extend(findings.defects(self.drill.expected));
         report.reasons.extend(disagreements(&findings, &books, self.drill.expected));
@@ -84,8 +71,26 @@ impl Scene {
         Ok(())
     }
 
+    /// What the oracle finds in what the API exports now.
+    pub(super) async fn exported_findings(&self) -> anyhow::Result<Findings> {
+        let mut claims: BTreeMap<i16, Vec<&Truth>> = BTreeMap::new();
+        for (sensor, file) in self.load.truths() {
+            claims.entry(sensor).or_default().push(&file.truth);
+        }
+        let mut exports = Vec::new();
+        for sensor in claims.keys() {
+            exports.push(self.api.export(*sensor).await?);
+        }
+        let poison = self.api.poison().await?;
+        let sensors = claims.into_iter().zip(&exports);
+        Ok(judge(
+            sensors.map(|((sensor, truths), export)| (sensor, truths, export.as_slice())),
+            &poison,
+        ))
+    }
+
     /// Waits until everything acknowledged is accounted for; or nothing moves any more.
-    async fn drained(&mut self, acknowledged: u64) -> anyhow::Result<()> {
+    pub(super) async fn drained(&mut self, acknowledged: u64) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut moved = begun;
         let mut before = None;

@@ -2,6 +2,7 @@
 //! expected of it. A drill is a few of these sentences.
 
 mod alarms;
+mod bits;
 mod clocks;
 mod crowds;
 mod disk;

@@ -19,6 +19,7 @@
 //! blocks of open runs say as of `packed`, and then the log rows from there on, applied in their order.
 //! A checkpoint brings the former up to date in an ingest transaction, so that a restart replays little.
 
+pub mod checked;
 mod load;
 pub mod log;
 mod writes;
