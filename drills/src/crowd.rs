@@ -170,7 +170,7 @@ pub fn crawl(
         open.retain_mut(|stream| stream.write_all(byte).is_ok());
         let next = begun + CRAWL_PACE * said as u32;
         while Instant::now() < next {
-            open.retain_mut(|stream| is_open(stream));
+            open.retain_mut(is_open);
             thread::sleep(LOOK_EVERY);
         }
         borne.longest = begun.elapsed();

@@ -40,6 +40,13 @@ impl std::fmt::Display for Ages {
     }
 }
 
+/// A port, and what is said there, the beginning first.
+struct Port {
+    name: &'static str,
+    address: SocketAddr,
+    said: Vec<Vec<u8>>,
+}
+
 impl Scene {
     /// So many connections with junk from one address at the sensor port.
     ///
@@ -47,7 +54,7 @@ impl Scene {
     /// If they cannot be made.
     pub async fn is_flooded(&mut self, connections: usize, time: Duration) -> anyhow::Result<()> {
         allow_connections(connections)?;
-        let address = self.ports()?[0].1;
+        let address = self.site.addresses().context("the site has no addresses")?.sensor;
         let before = self.ages_of_acknowledged(CALM).await?;
         self.fault_comes()?;
         let mut random = Random::new(self.seed());
@@ -106,7 +113,7 @@ impl Scene {
         allow_connections(each * ports.len())?;
         self.fault_comes()?;
         let mut crowds = Vec::new();
-        for (name, address, _) in ports {
+        for Port { name, address, .. } in ports {
             let beginning = beginning(name);
             let crowd = Crowd::begin(move |enough| crawl(address, each, &beginning, enough));
             crowds.push((name, crowd));
@@ -139,7 +146,7 @@ impl Scene {
     /// If there is no such port.
     pub async fn is_babbled_at(&mut self, time: Duration) -> anyhow::Result<()> {
         let ports: Vec<_> =
-            self.ports()?.into_iter().map(|(_, address, seeds)| (address, seeds)).collect();
+            self.ports()?.into_iter().map(|port| (port.address, port.said)).collect();
         let count = ports.len();
         self.fault_comes()?;
         let seed = self.seed();
@@ -153,7 +160,7 @@ impl Scene {
     }
 
     /// Every port with what is said there.
-    fn ports(&self) -> anyhow::Result<Vec<(&'static str, SocketAddr, Vec<Vec<u8>>)>> {
+    fn ports(&self) -> anyhow::Result<Vec<Port>> {
         let addresses = self.site.addresses().context("the site has no addresses")?;
         let password = self.site.file(&format!("keys/{USER}/password"));
         let password = fs::read_to_string(&password).context("the inspector has no password")?;
@@ -167,10 +174,10 @@ impl Scene {
         let mut frames = vec![stranger()];
         frames.push([stranger(), vec![0x5a; 300]].concat());
         Ok(vec![
-            ("sensor", addresses.sensor, frames),
-            ("mqtt", addresses.mqtt, mqtt(password.trim())),
-            ("api", addresses.api, web.clone()),
-            ("metrics", addresses.metrics, web),
+            Port { name: "sensor", address: addresses.sensor, said: frames },
+            Port { name: "mqtt", address: addresses.mqtt, said: mqtt(password.trim()) },
+            Port { name: "api", address: addresses.api, said: web.clone() },
+            Port { name: "metrics", address: addresses.metrics, said: web },
         ])
     }
 
