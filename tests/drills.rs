@@ -109,6 +109,16 @@ fn altered_bytes_are_not_believed() {
 }
 
 #[test]
+fn what_kills_its_reader_is_quarantined_and_all_else_flows() {
+    passes(&["poison"]);
+}
+
+#[test]
+fn what_is_nearly_right_at_every_port_breaks_nothing() {
+    passes(&["fuzz", "--for", "2s"]);
+}
+
+#[test]
 fn faults_of_every_kind_one_after_the_other_lose_nothing() {
     passes(&["chaos", "--for", "15s"]);
 }
@@ -129,7 +139,7 @@ fn the_oracle_sees_every_deliberate_defect() {
     let output = run(&["controls", "--times", "3", "--json"]);
     let lines = lines(&output);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(lines.len(), 4, "{output:?}");
+    assert_eq!(lines.len(), 5, "{output:?}");
     assert!(lines.iter().all(|line| line["verdict"] == "fail"), "{output:?}");
 }
 

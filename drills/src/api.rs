@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::books::Books;
-use crate::oracle::Exported;
+use crate::oracle::{Exported, Quarantined};
 use crate::site::Site;
 use crate::truth::{Measured, Place, QUANTITIES};
 
@@ -35,9 +35,26 @@ struct Page {
 }
 
 #[derive(Debug, Deserialize)]
+struct QuarantinePage {
+    entries: Vec<QuarantineEntry>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct QuarantineEntry {
+    reason: String,
+    sensor: Option<i16>,
+    stream: Option<u32>,
+    seq: Option<u64>,
+    readings: u64,
+}
+
+#[derive(Debug, Deserialize)]
 struct Reading {
     stream: u32,
     seq: u64,
+    #[serde(default)]
+    skewed: bool,
     time: String,
     values: serde_json::Map<String, serde_json::Value>,
 }
@@ -78,12 +95,31 @@ impl Api {
         serde_json::from_str(&text).with_context(|| format!("{url} answers what is not expected"))
     }
 
+    /// What stands at this address.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub async fn text(&self, url: &str) -> anyhow::Result<String> {
+        let answer =
+            self.client.get(url).send().await.with_context(|| format!("cannot reach {url}"))?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
     /// The ledger.
     ///
     /// # Errors
     /// If it cannot be had.
     pub async fn ledger(&self) -> anyhow::Result<Books> {
         self.get("ledger", &[]).await
+    }
+
+    /// Whether the sensor's newest stored reading is said to be of another time than the broker's.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be had.
+    pub async fn is_skewed(&self, sensor: i16) -> anyhow::Result<bool> {
+        let reading: Reading = self.get(&format!("sensors/{sensor}/latest"), &[]).await?;
+        Ok(reading.skewed)
     }
 
     /// Where the sensor's newest stored reading stands.
@@ -93,6 +129,31 @@ impl Api {
     pub async fn latest(&self, sensor: i16) -> anyhow::Result<Place> {
         let reading: Reading = self.get(&format!("sensors/{sensor}/latest"), &[]).await?;
         Ok((reading.stream, reading.seq))
+    }
+
+    /// Every reading that stands in quarantine as poison, and says whose it is.
+    ///
+    /// # Errors
+    /// If a page cannot be had.
+    pub async fn poison(&self) -> anyhow::Result<Quarantined> {
+        let mut all = Quarantined::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let query: Vec<_> = cursor.iter().map(|cursor| ("cursor", cursor.as_str())).collect();
+            let page: QuarantinePage = self.get("quarantine", &query).await?;
+            for entry in page.entries.iter().filter(|entry| entry.reason == "poison") {
+                let (Some(sensor), Some(stream), Some(seq)) =
+                    (entry.sensor, entry.stream, entry.seq)
+                else {
+                    continue;
+                };
+                all.extend((seq..seq + entry.readings).map(|seq| (sensor, (stream, seq))));
+            }
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     /// Every reading of the sensor, in the API's order; none if it is not known.

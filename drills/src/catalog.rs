@@ -6,7 +6,8 @@ use vigia_kit::site::Role;
 
 use crate::chaos;
 use crate::drills::{
-    disk, journal, kill, network, power, restore, router, sensor, stop, strangers,
+    clocks, crowds, disk, insider, journal, kill, network, poison, power, restore, router, sensor,
+    stop, strangers,
 };
 use crate::load::Rate;
 use crate::oracle::Expected;
@@ -37,6 +38,13 @@ pub struct Drill {
     pub play: fn(&mut Scene) -> Playing<'_>,
 }
 
+impl Drill {
+    /// Whether this program has the deliberate defect that the drill needs.
+    pub fn is_built(&self) -> bool {
+        self.site.sabotage.is_none() || cfg!(feature = "sabotage")
+    }
+}
+
 /// A drill that must fail: the site has a deliberate defect, and the oracle must see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Control {
@@ -64,7 +72,7 @@ const USUAL: Drill = Drill {
     sentence: "",
     site: Settings::PLAIN,
     load: LIVE,
-    expected: Expected { duplicates: false, copies: false },
+    expected: Expected::NOTHING,
     control: None,
     short: false,
     play: |_| Box::pin(async { Ok(()) }),
@@ -126,7 +134,7 @@ pub const DRILLS: &[Drill] = &[
         name: "lose-journal",
         sentence: "everything killed and the journal deleted under load: sensors deliver again what was \
                    not stored, and the ledger names the lost logs",
-        expected: Expected { duplicates: true, copies: false },
+        expected: Expected { duplicates: true, ..Expected::NOTHING },
         play: |scene| Box::pin(journal::lose(scene)),
         short: true,
         ..USUAL
@@ -233,14 +241,14 @@ pub const DRILLS: &[Drill] = &[
         name: "sensor-rollback",
         sentence: "a sensor's spool is an old copy of itself: it goes on in a new stream, and what it \
                    still held there is another reading",
-        expected: Expected { duplicates: false, copies: true },
+        expected: Expected { copies: true, ..Expected::NOTHING },
         play: |scene| Box::pin(sensor::is_rolled_back(scene)),
         ..USUAL
     },
     Drill {
         name: "sensor-clone",
         sentence: "two sensors with one key and one memory: each acknowledged reading of both is there",
-        expected: Expected { duplicates: false, copies: true },
+        expected: Expected { copies: true, ..Expected::NOTHING },
         play: |scene| Box::pin(sensor::is_cloned(scene)),
         ..USUAL
     },
@@ -283,6 +291,55 @@ pub const DRILLS: &[Drill] = &[
         ..USUAL
     },
     Drill {
+        name: "bit-flips",
+        sentence: "bits turned over in the files of journal and store while nothing runs: what is exported then \
+                   is right, or it is said that it cannot be had",
+        play: |scene| Box::pin(disk::turns_bits_over(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "poison",
+        sentence: "a frame of which verify dies, and one of which transform does: at the third death their \
+                   batches go into quarantine, named one by one, and all else flows",
+        site: Settings { sabotage: Some("deadly-frame"), ..Settings::PLAIN },
+        expected: Expected { poison: true, ..Expected::NOTHING },
+        play: |scene| Box::pin(poison::is_quarantined(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "insider",
+        sentence: "MQTT accounts of the site forge messages, play recorded ones again, and listen: nothing is \
+                   believed, no row is added, and nothing is told that is not theirs",
+        play: |scene| Box::pin(insider::is_refused(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "flood",
+        sentence: "5,000 connections with junk frames from one address at the sensor port: memory stays \
+                   bounded, and sensors are served",
+        play: |scene| Box::pin(crowds::flood(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "slowloris",
+        sentence: "connections that say a byte a second at every port: they are closed in time, and others \
+                   are served",
+        play: |scene| Box::pin(crowds::crawl(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "fuzz",
+        sentence: "what is nearly right at every port: nothing ends, memory stays bounded, and others are served",
+        play: |scene| Box::pin(crowds::babble(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "clocks",
+        sentence: "sensors whose clocks are an hour fast and slow: their readings are marked, and none is lost",
+        play: |scene| Box::pin(clocks::are_wrong(scene)),
+        ..USUAL
+    },
+    Drill {
         name: "chaos",
         sentence: "faults of every kind, at random, one after the other",
         site: Settings { proxied: true, ..FORGETFUL },
@@ -311,6 +368,15 @@ pub const CONTROLS: &[Drill] = &[
         site: Settings { sabotage: Some("trim-on-puback"), ..Settings::PLAIN },
         control: Some(Control { shows: Shows::Lost }),
         play: |scene| Box::pin(kill::broker_and_store(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "ack-out-of-order",
+        sentence: "negative control: the journal acknowledges a frame with those after it and commits it \
+                   later, and the broker dies",
+        site: Settings { sabotage: Some("ack-out-of-order"), ..Settings::PLAIN },
+        control: Some(Control { shows: Shows::Lost }),
+        play: |scene| Box::pin(kill::broker(scene)),
         ..USUAL
     },
     Drill {

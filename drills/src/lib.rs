@@ -14,6 +14,7 @@ pub mod books;
 pub mod catalog;
 pub mod chaos;
 pub mod compose;
+pub mod crowd;
 pub mod disk;
 mod drills;
 pub mod judgement;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,8 @@ struct Sensor {
     owes: bool,
     /// It does not start again.
     retired: bool,
+    /// The file with what it measures; simulated if there is none.
+    recorded: Option<PathBuf>,
     child: Option<Child>,
     truth: TruthFile,
 }
@@ -103,12 +106,25 @@ impl Load {
 
     /// One more sensor with this key, which does not run yet. `owes`: it must deliver all it takes.
     pub fn add(&mut self, id: i16, key: PathBuf, owes: bool) {
-        self.add_as(id, id.to_string(), key, owes);
+        self.add_as(id, id.to_string(), key, owes, None);
     }
 
-    fn add_as(&mut self, id: i16, name: String, key: PathBuf, owes: bool) {
+    /// One more that measures what stands in this file, at its pace, and delivers all of it.
+    pub fn add_recorded(&mut self, id: i16, key: PathBuf, recorded: PathBuf) {
+        self.add_as(id, id.to_string(), key, true, Some(recorded));
+    }
+
+    fn add_as(
+        &mut self,
+        id: i16,
+        name: String,
+        key: PathBuf,
+        owes: bool,
+        recorded: Option<PathBuf>,
+    ) {
         let truth = TruthFile::new(self.site.join(format!("truth/{name}.txt")));
-        self.sensors.push(Sensor { id, name, key, owes, retired: false, child: None, truth });
+        let (retired, child) = (false, None);
+        self.sensors.push(Sensor { id, name, key, owes, retired, recorded, child, truth });
     }
 
     /// Another sensor of the same number, with the same key and a copy of the dead one's memory. It owes
@@ -119,7 +135,7 @@ impl Load {
     pub fn clone_sensor(&mut self, id: i16) -> anyhow::Result<()> {
         let name = format!("{id}-clone");
         copy_files(&self.spool(id), &self.site.join("spools").join(&name))?;
-        self.add_as(id, name, self.site.join(format!("devices/{id}.key")), false);
+        self.add_as(id, name, self.site.join(format!("devices/{id}.key")), false, None);
         Ok(())
     }
 
@@ -148,6 +164,11 @@ impl Load {
         for sensor in self.sensors.iter_mut().filter(is_down) {
             let id = sensor.id;
             let seed = self.seed.wrapping_mul(1_000).wrapping_add(id.unsigned_abs().into());
+            let (hertz, seed) = (self.hertz.to_string(), seed.to_string());
+            let source: Vec<&OsStr> = match &sensor.recorded {
+                Some(file) => vec!["--csv".as_ref(), file.as_os_str()],
+                None => vec!["--rate".as_ref(), hertz.as_ref(), "--seed".as_ref(), seed.as_ref()],
+            };
             let child = Command::new(&self.executable)
                 .args(["leash", "--to", &std::process::id().to_string(), "--"])
                 .arg(&self.program)
@@ -158,7 +179,7 @@ impl Load {
                 .arg(file(format!("spools/{}", sensor.name)))
                 .arg("--truth")
                 .arg(file(format!("truth/{}.txt", sensor.name)))
-                .args(["--rate", &self.hertz.to_string(), "--seed", &seed.to_string()])
+                .args(source)
                 .args(["--linger", &format!("{}s", LINGER.as_secs())])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())

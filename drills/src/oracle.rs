@@ -39,24 +39,36 @@ pub struct Findings {
     pub unclaimed: u64,
     /// Dropped by sensors that said so.
     pub dropped: u64,
+    /// Named in quarantine as poison: neither lost nor stored.
+    pub poison: u64,
     /// Some of the defects.
     pub examples: Vec<String>,
 }
+
+/// Readings that the API names in quarantine: whose they say they are, and where they stand.
+pub type Quarantined = HashSet<(i16, Place)>;
 
 /// Judges one sensor after the other, each by what all claim that have its number; `exported` is in the
 /// API's order.
 pub fn judge<'a>(
     sensors: impl IntoIterator<Item = (i16, Vec<&'a Truth>, &'a [Exported])>,
+    poison: &Quarantined,
 ) -> Findings {
-    let mut findings = Findings::default();
+    let mut findings = Findings { poison: poison.len() as u64, ..Findings::default() };
     for (sensor, truths, exported) in sensors {
-        findings.judge(sensor, &truths, exported);
+        findings.judge(sensor, &truths, exported, poison);
     }
     findings
 }
 
 impl Findings {
-    fn judge(&mut self, sensor: i16, truths: &[&Truth], exported: &[Exported]) {
+    fn judge(
+        &mut self,
+        sensor: i16,
+        truths: &[&Truth],
+        exported: &[Exported],
+        poison: &Quarantined,
+    ) {
         // Clones take turns: only within its stream, which has one writer, does time run forward.
         let is_later = |one: &Exported, last: &Exported| {
             let one_writer = truths.len() == 1 || one.place.0 == last.place.0;
@@ -90,11 +102,17 @@ impl Findings {
             }
             last = Some(one);
         }
-        self.look_for_lost(sensor, truths, &present);
+        self.look_for_lost(sensor, truths, &present, poison);
         self.look_for_unclaimed(sensor, truths);
     }
 
-    fn look_for_lost(&mut self, sensor: i16, truths: &[&Truth], present: &HashSet<i64>) {
+    fn look_for_lost(
+        &mut self,
+        sensor: i16,
+        truths: &[&Truth],
+        present: &HashSet<i64>,
+        poison: &Quarantined,
+    ) {
         let of_one = |truth: &&'_ Truth| -> Vec<(i64, Place)> {
             let acknowledged =
                 truth.sent.iter().filter(|(place, _)| truth.is_acknowledged(**place));
@@ -102,7 +120,10 @@ impl Findings {
         };
         let acknowledged: BTreeMap<i64, Place> = truths.iter().flat_map(of_one).collect();
         self.acknowledged += acknowledged.len() as u64;
-        for (time, place) in acknowledged.iter().filter(|(time, _)| !present.contains(time)) {
+        let is_missing = |time: &i64, place: &Place| {
+            !present.contains(time) && !poison.contains(&(sensor, *place))
+        };
+        for (time, place) in acknowledged.iter().filter(|(time, place)| is_missing(time, place)) {
             self.lost += 1;
             self.example(|| format!("sensor {sensor}: {place:?} of time {time} is not there"));
         }
@@ -161,6 +182,13 @@ pub struct Expected {
     /// Sensors whose memory was rolled back deliver what they hold again, in a new stream: another
     /// identity, so that nobody but an oracle can know them again.
     pub copies: bool,
+    /// Readings are named in quarantine as poison. They are missing in their sensors' numbering.
+    pub poison: bool,
+}
+
+impl Expected {
+    /// Nothing out of the ordinary.
+    pub const NOTHING: Self = Self { duplicates: false, copies: false, poison: false };
 }
 
 /// Where the ledger says otherwise than what was found, in sentences.
@@ -190,17 +218,21 @@ pub fn disagreements(findings: &Findings, books: &Books, expected: Expected) -> 
         format!("the ledger says {:?} are in flight", counts.in_flight),
     );
     unless(counts.lost == 0, format!("the ledger says {} are lost", counts.lost));
+    let poison = if expected.poison { findings.poison } else { 0 };
     unless(
-        counts.quarantined == 0,
-        format!("the ledger says {} are in quarantine", counts.quarantined),
+        counts.quarantined == poison,
+        format!("the ledger says {} are in quarantine, expected {poison}", counts.quarantined),
     );
     unless(
         counts.duplicate == 0 || expected.duplicates,
         format!("the ledger says {} came twice", counts.duplicate),
     );
     unless(
-        books.gaps.unexplained == 0,
-        format!("the ledger says {} are missing unexplained", books.gaps.unexplained),
+        books.gaps.unexplained == poison,
+        format!(
+            "the ledger says {} are missing unexplained, expected {poison}",
+            books.gaps.unexplained
+        ),
     );
     unless(
         books.gaps.declared == findings.dropped,
@@ -234,14 +266,17 @@ mod tests {
     }
 
     fn found(truth: &Truth, exported: &[Exported]) -> Findings {
-        Findings { examples: Vec::new(), ..judge([(7, vec![truth], exported)]) }
+        Findings {
+            examples: Vec::new(),
+            ..judge([(7, vec![truth], exported)], &Quarantined::default())
+        }
     }
 
     #[test]
     fn nothing_is_found_where_nothing_is_wrong() {
         let (truth, exported) = healthy();
         let clean = Findings { acknowledged: 15, stored: 20, ..Findings::default() };
-        assert_eq!(judge([(7, vec![&truth], exported.as_slice())]), clean);
+        assert_eq!(judge([(7, vec![&truth], exported.as_slice())], &Quarantined::default()), clean);
         // What is not acknowledged may be missing.
         let clean = Findings { stored: 15, ..clean };
         assert_eq!(found(&truth, &exported[..15]), clean);
@@ -332,13 +367,28 @@ mod tests {
     }
 
     #[test]
+    fn what_quarantine_names_is_not_lost_but_only_that() {
+        let (truth, mut exported) = healthy();
+        exported.drain(3..6);
+        let poison = Quarantined::from([(7, (1, 4)), (7, (1, 5)), (8, (1, 6))]);
+        let findings = judge([(7, vec![&truth], exported.as_slice())], &poison);
+        assert_eq!((findings.lost, findings.poison), (1, 3));
+    }
+
+    #[test]
     fn sensors_are_judged_apart() {
         let (truth, exported) = healthy();
-        let findings =
-            judge([(1, vec![&truth], exported.as_slice()), (2, vec![&truth], exported.as_slice())]);
+        let findings = judge(
+            [(1, vec![&truth], exported.as_slice()), (2, vec![&truth], exported.as_slice())],
+            &Quarantined::default(),
+        );
         assert_eq!((findings.acknowledged, findings.duplicated), (30, 0));
         assert_eq!(
-            judge([(1, vec![&truth], exported.as_slice()), (2, vec![&truth], &[])]).lost,
+            judge(
+                [(1, vec![&truth], exported.as_slice()), (2, vec![&truth], &[])],
+                &Quarantined::default()
+            )
+            .lost,
             15
         );
     }
@@ -356,7 +406,7 @@ mod tests {
             Exported { place: (stream, seq), measured: measured(reading) }
         }));
         let found = |exported: &[Exported]| {
-            let findings = judge([(7, vec![&truth, &clone], exported)]);
+            let findings = judge([(7, vec![&truth, &clone], exported)], &Quarantined::default());
             (findings.lost, findings.unexpected, findings.disordered, findings.unclaimed)
         };
         assert_eq!(found(&exported), (0, 0, 0, 0));
@@ -375,14 +425,14 @@ mod tests {
     #[test]
     fn a_ledger_that_says_the_same_agrees() {
         let (truth, exported) = healthy();
-        let findings = judge([(7, vec![&truth], exported.as_slice())]);
+        let findings = judge([(7, vec![&truth], exported.as_slice())], &Quarantined::default());
         assert!(disagreements(&findings, &books(), Expected::default()).is_empty());
     }
 
     #[test]
     fn every_term_of_the_ledger_is_held_against_what_was_found() {
         let (truth, exported) = healthy();
-        let findings = judge([(7, vec![&truth], exported.as_slice())]);
+        let findings = judge([(7, vec![&truth], exported.as_slice())], &Quarantined::default());
         let wrong: [fn(&mut Books); 9] = [
             |books| books.verdict = "unknown".to_owned(),
             |books| (books.readings.stored, books.readings.accepted) = (19, Some(19)),

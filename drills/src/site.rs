@@ -56,6 +56,10 @@ pub struct Addresses {
     pub sensor: SocketAddr,
     /// The API.
     pub api: SocketAddr,
+    /// The broker's, for MQTT clients.
+    pub mqtt: SocketAddr,
+    /// The broker's, for Prometheus.
+    pub metrics: SocketAddr,
 }
 
 impl Site {

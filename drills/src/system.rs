@@ -63,6 +63,22 @@ impl System {
     /// # Errors
     /// What did not come.
     pub async fn start(&mut self, site: &Site) -> anyhow::Result<()> {
+        self.launch(site)?;
+        let what = || format!("every role listens; {}", self.log().display());
+        wait::until(STARTED_WITHIN, what, async || {
+            let pids = self.pids();
+            Ok((pids.len() == Role::ALL.len() && site.addresses().is_some()).then_some(()))
+        })
+        .await?;
+        self.remember();
+        Ok(())
+    }
+
+    /// Starts `vigia up`, whatever becomes of it.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch(&mut self, site: &Site) -> anyhow::Result<()> {
         // Tied to this process, so that it goes even if this process is killed.
         let up = Command::new(&site.executable)
             .args(["leash", "--to", &std::process::id().to_string(), "--"])
@@ -76,13 +92,6 @@ impl System {
             .spawn()
             .context("cannot start vigia up")?;
         self.up = Some(up);
-        let what = || format!("every role listens; {}", self.log().display());
-        wait::until(STARTED_WITHIN, what, async || {
-            let pids = self.pids();
-            Ok((pids.len() == Role::ALL.len() && site.addresses().is_some()).then_some(()))
-        })
-        .await?;
-        self.remember();
         Ok(())
     }
 
@@ -211,6 +220,25 @@ impl System {
     /// How often these words stand in what all processes have written so far.
     pub fn said(&self, words: &str) -> usize {
         fs::read(self.log()).map_or(0, |log| String::from_utf8_lossy(&log).matches(words).count())
+    }
+
+    /// The number after `name` in the newest line with these words.
+    pub fn newest_number(&self, words: &str, name: &str) -> Option<u64> {
+        let log = fs::read(self.log()).ok()?;
+        let log = String::from_utf8_lossy(&log);
+        let line = log.lines().rev().find(|line| line.contains(words))?;
+        let (_, rest) = line.split_once(name)?;
+        let digits = rest.split(|one: char| !one.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    }
+
+    /// The newest line that a role ended with: an error, or its last words.
+    pub fn newest_error(&self) -> Option<String> {
+        let log = fs::read(self.log()).ok()?;
+        let log = String::from_utf8_lossy(&log);
+        let is_one =
+            |line: &&str| ["ERROR", "vigia: ", "panicked"].iter().any(|word| line.contains(word));
+        log.lines().rev().find(is_one).map(|line| line.trim().to_owned())
     }
 
     async fn reap(&mut self) -> anyhow::Result<()> {

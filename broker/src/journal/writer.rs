@@ -127,6 +127,8 @@ pub fn spawn(
         dirty: false,
         sessions: HashMap::new(),
         disk_checked: None,
+        #[cfg(feature = "sabotage")]
+        late: None,
         opened,
         terms,
     };
@@ -152,6 +154,9 @@ struct Writer {
     /// The session of each sensor that is to hear what is stored.
     sessions: HashMap<SensorId, VerdictSender>,
     disk_checked: Option<Instant>,
+    /// A frame that waits for the next commit, acknowledged before: only a deliberate defect.
+    #[cfg(feature = "sabotage")]
+    late: Option<(Micros, Frame)>,
 }
 
 /// One round: what is decided before the commit and said after it.
@@ -313,6 +318,10 @@ impl Writer {
             // As if the disk were slow: a fast one would hide the defect from a power cut now and then.
             std::thread::sleep(COMMIT_SPACING * 4);
         }
+        #[cfg(feature = "sabotage")]
+        if self.terms.sabotage == Some(Sabotage::AckOutOfOrder) {
+            self.swap_late(round);
+        }
         let mut position = self.opened.next_position();
         let mut before = self.opened.current().accepted;
         let mut rows = Vec::with_capacity(round.batches.len());
@@ -340,6 +349,15 @@ impl Writer {
         }
         self.dirty = false;
         self.opened.commit(rows, &round.sensors, clock::now())
+    }
+
+    /// Puts a round's first frame off, in the place of the one that was put off before.
+    #[cfg(feature = "sabotage")]
+    fn swap_late(&mut self, round: &mut Round) {
+        if let Some(batch) = round.batches.first_mut().filter(|batch| batch.frames.len() > 1) {
+            let first = batch.frames.remove(0);
+            batch.frames.extend(self.late.replace(first));
+        }
     }
 
     /// After the sync: verdicts, and answers to those who greeted.

@@ -98,7 +98,7 @@ impl ComposeDrill {
     }
 
     fn expected(self) -> Expected {
-        Expected { duplicates: self == Self::LoseJournal, copies: false }
+        Expected { duplicates: self == Self::LoseJournal, ..Expected::NOTHING }
     }
 }
 

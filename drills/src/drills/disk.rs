@@ -6,6 +6,8 @@ use vigia_kit::site::Role;
 
 use crate::scene::Scene;
 
+/// Acknowledged to the first sensor before its readings are looked at: some of its blocks are full by then.
+const SERVED: u64 = 2_500;
 const DOWN: Duration = Duration::from_secs(5);
 /// Of the supervisor, before it starts again what dies at its start; and the start.
 const RECOVERY: Duration = Duration::from_secs(20);
@@ -43,6 +45,19 @@ pub async fn of_the_store_is_full(scene: &mut Scene) -> anyhow::Result<()> {
         scene.recovers_within(RECOVERY).await?;
     }
     Ok(())
+}
+
+/// Of each file, one bit at a time.
+pub async fn turns_bits_over(scene: &mut Scene) -> anyhow::Result<()> {
+    scene.fault_ends()?;
+    scene.is_served(1, SERVED).await?;
+    let kept = scene.rests_with_everything_stored().await?;
+    for _ in 0..scene.times(8) {
+        for file in ["store/store.redb", "broker/journal.redb"] {
+            scene.bears_a_bit_in(&kept, file).await?;
+        }
+    }
+    scene.goes_on_with(&kept).await
 }
 
 pub async fn of_the_journal_fails(scene: &mut Scene) -> anyhow::Result<()> {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail};
 
 use super::Scene;
-use crate::judgement::{drained, judge};
+use crate::judgement::{self, find, judge};
+use crate::oracle::Findings;
 use crate::report::{Report, Verdict};
 use crate::truth::Truth;
 
@@ -42,17 +43,33 @@ impl Scene {
         self.load.stop().await.context("at the end")?;
         let acknowledged = self.load.acknowledgements();
         self.say(&format!("sensors have delivered and ended: {acknowledged} acknowledged"));
-        match drained(&self.api, acknowledged).await {
-            Ok(time) => self.say(&format!("drained after {:.1} s", time.as_secs_f64())),
-            Err(error) => report.reasons.push(format!("{error:#}")),
+        if let Err(error) = self.drained(acknowledged).await {
+            report.reasons.push(format!("{error:#}"));
         }
         if let Some(alarms) = &self.alarms {
             report.evidence.push(alarms.judge(&self.api).await?);
         }
+        judge(&self.api, self.claims(), self.drill.expected, report).await
+    }
+
+    /// What all that have a sensor's number claim.
+    fn claims(&self) -> BTreeMap<i16, Vec<&Truth>> {
         let mut claims: BTreeMap<i16, Vec<&Truth>> = BTreeMap::new();
         for (sensor, file) in self.load.truths() {
             claims.entry(sensor).or_default().push(&file.truth);
         }
-        judge(&self.api, claims, self.drill.expected, report).await
+        claims
+    }
+
+    /// What the oracle finds in what the API exports now.
+    pub(super) async fn exported_findings(&self) -> anyhow::Result<Findings> {
+        find(&self.api, self.claims()).await
+    }
+
+    /// Waits until everything acknowledged is accounted for; or nothing moves any more.
+    pub(super) async fn drained(&mut self, acknowledged: u64) -> anyhow::Result<()> {
+        let time = judgement::drained(&self.api, acknowledged).await?;
+        self.say(&format!("drained after {:.1} s", time.as_secs_f64()));
+        Ok(())
     }
 }

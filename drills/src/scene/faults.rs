@@ -278,4 +278,30 @@ impl Scene {
         self.saw(words);
         Ok(())
     }
+
+    /// Waits until the role has died so often since the start of the drill, of what it reads.
+    ///
+    /// # Errors
+    /// If it has not.
+    pub async fn dies_by_itself(&mut self, role: Role, times: u64) -> anyhow::Result<()> {
+        let what = || format!("{} has died {times} times", role.name());
+        wait::until(REPLACED_WITHIN, what, async || {
+            self.listen()?;
+            Ok((self.system.restarts(role) >= times).then_some(()))
+        })
+        .await?;
+        self.repaired();
+        self.saw(format!("{} has died {times} times", role.name()));
+        Ok(())
+    }
+
+    /// The role has died so often and no more.
+    ///
+    /// # Errors
+    /// If it has.
+    pub fn has_died(&self, role: Role, times: u64) -> anyhow::Result<()> {
+        let died = self.system.restarts(role);
+        ensure!(died == times, "{} has died {died} times, expected {times}", role.name());
+        Ok(())
+    }
 }

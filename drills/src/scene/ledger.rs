@@ -60,4 +60,12 @@ impl Scene {
         self.saw(format!("the ledger shows {what}: {found}"));
         Ok(())
     }
+
+    /// Readings that the ledger counts in quarantine.
+    ///
+    /// # Errors
+    /// If the API does not answer.
+    pub async fn quarantined(&self) -> anyhow::Result<u64> {
+        Ok(self.api.ledger().await?.readings.quarantined)
+    }
 }

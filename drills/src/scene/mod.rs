@@ -3,9 +3,13 @@
 
 mod alarms;
 mod backup;
+mod bits;
+mod clocks;
+mod crowds;
 mod disk;
 mod ending;
 mod faults;
+mod insiders;
 mod ledger;
 pub mod network;
 pub(crate) mod recovery;
@@ -17,7 +21,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::Options;
+pub use clocks::Clock;
+
 use crate::alarms::Alarms;
 use crate::api::Api;
 use crate::catalog::Drill;
@@ -27,6 +32,7 @@ use crate::random::Random;
 use crate::site::Site;
 use crate::strace;
 use crate::system::System;
+use crate::{NotHere, Options};
 
 /// Faults come this long after the system has recovered from the last one.
 const MOMENTS: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(2));
@@ -114,6 +120,9 @@ impl Scene {
     pub async fn open(drill: &'static Drill, options: &Options) -> anyhow::Result<Self> {
         let begun = Instant::now();
         let program = find_program()?;
+        if !drill.is_built() {
+            return Err(NotHere("this needs a build with the feature sabotage").into());
+        }
         if drill.site.traced {
             strace::check()?;
         }

@@ -180,7 +180,7 @@ pub enum Unsynced {
     Process,
 }
 
-/// The negative controls: each breaks the promise in one way.
+/// The negative controls, of which each breaks the promise in one way; and a fault that cannot be had otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sabotage {
@@ -192,6 +192,10 @@ pub enum Sabotage {
     DropOne,
     /// The store keeps one reading of 1,000 twice.
     StoreTwice,
+    /// The journal acknowledges a frame and those after it, and writes it with the next commit.
+    AckOutOfOrder,
+    /// Verify and transform die of one frame each.
+    DeadlyFrame,
 }
 
 impl Config {

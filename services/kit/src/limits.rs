@@ -16,6 +16,11 @@ pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(500));
 
+/// Deaths of a process at one message, after which it is not read again.
+pub const DEATHS_OF_POISON: usize = 3;
+/// Deaths that are remembered: so many poisonous messages, each with its deaths, may stand in one another's way.
+pub const DEATHS_REMEMBERED: usize = 64 * DEATHS_OF_POISON;
+
 /// Bytes of an MQTT user's name.
 pub const MAX_USER_BYTES: usize = 64;
 /// The most memory, in KiB, and passes over it that an argon2 hash may ask for: it is computed while

@@ -1,15 +1,16 @@
 //! Readings of one stream with consecutive numbers and one profile, in columns.
 //!
-//! Encoded (little-endian): version u8 = 1 · profile u16 · has status u8 · count u32 · times i64 ·
+//! Encoded (little-endian): version u8 = 2 · profile u16 · has status u8 · count u32 · times i64 ·
 //! received i64 · flags u16 · if it has status: per reading and quantity u16 · per quantity f32 or f64.
-//! A value that is not a number is stored as NaN.
+//! · checksum ([`checked`]), which version 1 has not. A value that is not a number is stored as NaN.
 
 use serde::{Deserialize, Serialize};
 use vigia_protocol::profile::{Number, Profile};
 
-use crate::tables::Corrupt;
+use crate::tables::{Corrupt, checked};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const WITHOUT_CHECKSUM: u8 = 1;
 
 /// One reading, seen where it stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -199,13 +200,13 @@ impl Run {
                 }
             }
         }
-        out
+        checked::seal(out)
     }
 
     /// The number of the profile alone.
     pub fn profile_of(bytes: &[u8]) -> Result<u16, Corrupt> {
         match bytes {
-            [VERSION, low, high, ..] => Ok(u16::from_le_bytes([*low, *high])),
+            [VERSION | WITHOUT_CHECKSUM, low, high, ..] => Ok(u16::from_le_bytes([*low, *high])),
             _ => Err(Corrupt("a block's head")),
         }
     }
@@ -214,6 +215,10 @@ impl Run {
     pub fn decode(first: u64, profile: &Profile, bytes: &[u8]) -> Result<Self, Corrupt> {
         let number = Self::profile_of(bytes)?;
         let corrupt = Corrupt("a block");
+        let bytes = match bytes {
+            [WITHOUT_CHECKSUM, ..] => bytes,
+            _ => checked::open(bytes, "a block")?,
+        };
         let (head, rest) = bytes.split_at_checked(8).ok_or(corrupt)?;
         let count = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
         let quantities = profile.quantities();

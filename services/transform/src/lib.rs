@@ -5,6 +5,8 @@ mod newest;
 mod profiles;
 
 use vigia_kit::bus::BusLogin;
+use vigia_kit::config::Sabotage;
+use vigia_kit::sabotage::dies_of;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
 use vigia_kit::stage::{self, Stage};
@@ -31,11 +33,13 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut transform = Transform {
         verified: secrets.arrow(Arrow::Verified).clone(),
         text: secrets.arrow(Arrow::Text).clone(),
-        profiles: SensorProfiles::new(site)?,
+        sabotage: site.config.drills.sabotage,
+        profiles: SensorProfiles::new(site.clone())?,
         newest: Newest::default(),
         aside: Vec::new(),
     };
-    stage::run(login, Arrow::Verified, Arrow::Text, &mut transform, shutdown).await;
+    let arrows = (Arrow::Verified, Arrow::Text);
+    stage::run(&site, Role::Transform, login, arrows, &mut transform, shutdown).await;
     Ok(())
 }
 
@@ -45,10 +49,32 @@ struct Transform {
     profiles: SensorProfiles,
     newest: Newest,
     aside: Vec<(String, Vec<u8>)>,
+    sabotage: Option<Sabotage>,
 }
 
 impl Stage for Transform {
     fn process(&mut self, node: &NodeName, topic: &str, payload: &[u8]) -> Option<Vec<u8>> {
+        self.make(node, topic, payload, Self::batch)
+    }
+
+    fn quarantine(&mut self, node: &NodeName, topic: &str, payload: &[u8]) -> Option<Vec<u8>> {
+        self.make(node, topic, payload, Self::poison)
+    }
+
+    fn aside(&mut self) -> Vec<(String, Vec<u8>)> {
+        std::mem::take(&mut self.aside)
+    }
+}
+
+impl Transform {
+    /// What becomes of a message if `each` makes that of its batch.
+    fn make(
+        &mut self,
+        node: &NodeName,
+        topic: &str,
+        payload: &[u8],
+        each: impl Fn(&mut Self, &NodeName, &BatchHead, &[VerifiedFrame<'_>]) -> TextWriter,
+    ) -> Option<Vec<u8>> {
         let unsealed = self
             .verified
             .open(topic, payload)
@@ -59,17 +85,35 @@ impl Stage for Transform {
             .ok()?;
         let text = match message {
             Message::Marker(marker) => TextWriter::marker(&marker),
-            Message::Batch(head, frames) => self.batch(node, &head, &frames),
+            Message::Batch(head, frames) => each(self, node, &head, &frames),
         };
         Some(text.seal(&self.text, &Arrow::Text.topic(node)))
     }
 
-    fn aside(&mut self) -> Vec<(String, Vec<u8>)> {
-        std::mem::take(&mut self.aside)
+    /// Every frame's bytes, with nothing looked at.
+    fn poison(
+        &mut self,
+        node: &NodeName,
+        head: &BatchHead,
+        frames: &[VerifiedFrame<'_>],
+    ) -> TextWriter {
+        let mut text = TextWriter::batch(head, []);
+        for frame in frames {
+            let (reason, bytes) = match &frame.content {
+                Content::Gap(reason) => {
+                    text.gap(frame.sensor, frame.place, frame.count, frame.received, *reason);
+                    continue;
+                }
+                Content::Refused(reason, bytes) => (*reason, *bytes),
+                Content::Readings(bytes) => (QuarantineReason::Poison, &*bytes.0),
+            };
+            let whose = (frame.sensor, frame.place);
+            text.quarantine(whose, frame.count, frame.received, reason, bytes);
+            self.tell_quarantine(node, frame, reason);
+        }
+        text
     }
-}
 
-impl Transform {
     fn batch(
         &mut self,
         node: &NodeName,
@@ -80,6 +124,7 @@ impl Transform {
         let mut text = TextWriter::batch(head, profiles.values().map(AsRef::as_ref));
         for frame in frames {
             let whose = (frame.sensor, frame.place);
+            dies_of(self.sabotage, Role::Transform, frame.sensor, frame.place, frame.count);
             match &frame.content {
                 Content::Gap(reason) => {
                     text.gap(frame.sensor, frame.place, frame.count, frame.received, *reason);

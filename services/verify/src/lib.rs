@@ -5,6 +5,8 @@ mod keys;
 use std::borrow::Cow;
 
 use vigia_kit::bus::BusLogin;
+use vigia_kit::config::Sabotage;
+use vigia_kit::sabotage::dies_of;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
 use vigia_kit::stage::{self, Stage};
@@ -13,7 +15,7 @@ use vigia_protocol::batch::{
     decode_borrowed, encode,
 };
 use vigia_protocol::decoder::Frame;
-use vigia_protocol::header::{Place, SensorId, WireError};
+use vigia_protocol::header::{FrameType, Header, Place, SensorId, WireError};
 use vigia_protocol::sealed::{Opened, open};
 use vigia_protocol::stage::StageKey;
 use vigia_protocol::topic::{Arrow, NodeName};
@@ -31,9 +33,11 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut verify = Verify {
         raw: secrets.arrow(Arrow::Raw).clone(),
         verified: secrets.arrow(Arrow::Verified).clone(),
-        keys: Keys::new(site)?,
+        keys: Keys::new(site.clone())?,
+        sabotage: site.config.drills.sabotage,
     };
-    stage::run(login, Arrow::Raw, Arrow::Verified, &mut verify, shutdown).await;
+    let arrows = (Arrow::Raw, Arrow::Verified);
+    stage::run(&site, Role::Verify, login, arrows, &mut verify, shutdown).await;
     Ok(())
 }
 
@@ -41,10 +45,33 @@ struct Verify {
     raw: StageKey,
     verified: StageKey,
     keys: Keys,
+    sabotage: Option<Sabotage>,
 }
 
 impl Stage for Verify {
     fn process(&mut self, node: &NodeName, topic: &str, payload: &[u8]) -> Option<Vec<u8>> {
+        self.make(node, topic, payload, Self::check)
+    }
+
+    fn quarantine(&mut self, node: &NodeName, topic: &str, payload: &[u8]) -> Option<Vec<u8>> {
+        self.make(node, topic, payload, |_, raw| match Frame::parse(raw.bytes) {
+            Ok(frame) => {
+                verified(raw, &frame.header, Content::Refused(QuarantineReason::Poison, raw.bytes))
+            }
+            Err(_) => malformed(raw),
+        })
+    }
+}
+
+impl Verify {
+    /// What becomes of a message if `each` makes that of its frames.
+    fn make<'a>(
+        &mut self,
+        node: &NodeName,
+        topic: &str,
+        payload: &'a [u8],
+        each: impl Fn(&mut Self, &RawFrame<'a>) -> VerifiedFrame<'a>,
+    ) -> Option<Vec<u8>> {
         let unsealed = self
             .raw
             .open(topic, payload)
@@ -56,37 +83,22 @@ impl Stage for Verify {
         let out: Message<VerifiedFrames<'_>> = match message {
             Message::Marker(marker) => Message::Marker(marker),
             Message::Batch(head, frames) => {
-                Message::Batch(head, frames.iter().map(|frame| self.check(frame)).collect())
+                Message::Batch(head, frames.iter().map(|frame| each(self, frame)).collect())
             }
         };
         Some(self.verified.seal(&Arrow::Verified.topic(node), encode(&out)))
     }
-}
 
-impl Verify {
     fn check<'a>(&mut self, raw: &RawFrame<'a>) -> VerifiedFrame<'a> {
-        let Ok(frame) = Frame::parse(raw.bytes) else {
-            // The journal took it as a frame; so it was damaged since.
-            return VerifiedFrame {
-                sensor: SensorId(0),
-                place: Place::default(),
-                count: 0,
-                received: raw.received,
-                content: Content::Refused(QuarantineReason::Malformed, raw.bytes),
-            };
-        };
+        let Ok(frame) = Frame::parse(raw.bytes) else { return malformed(raw) };
+        let Header { sensor, place, count, .. } = frame.header;
+        dies_of(self.sabotage, Role::Verify, sensor, place, count);
         let content = match self.open(&frame) {
             Ok(Opened::Readings { bytes, .. }) => Content::Readings(Bytes(Cow::Owned(bytes))),
             Ok(Opened::Gap(reason)) => Content::Gap(reason),
             Err(reason) => Content::Refused(reason, raw.bytes),
         };
-        VerifiedFrame {
-            sensor: frame.header.sensor,
-            place: frame.header.place,
-            count: frame.header.count,
-            received: raw.received,
-            content,
-        }
+        verified(raw, &frame.header, content)
     }
 
     fn open(&mut self, frame: &Frame) -> Result<Opened, QuarantineReason> {
@@ -104,5 +116,24 @@ impl Verify {
             }
             opened => Ok(opened),
         }
+    }
+}
+
+fn verified<'a>(raw: &RawFrame<'a>, header: &Header, content: Content<'a>) -> VerifiedFrame<'a> {
+    let Header { kind, sensor, place, count, .. } = *header;
+    // As the journal counted it: what a GAP says is missing is no reading of it.
+    let is_refused_gap = kind == FrameType::Gap && matches!(content, Content::Refused(..));
+    let count = if is_refused_gap { 0 } else { count };
+    VerifiedFrame { sensor, place, count, received: raw.received, content }
+}
+
+/// The journal took it as a frame; so it was damaged since.
+fn malformed<'a>(raw: &RawFrame<'a>) -> VerifiedFrame<'a> {
+    VerifiedFrame {
+        sensor: SensorId(0),
+        place: Place::default(),
+        count: 0,
+        received: raw.received,
+        content: Content::Refused(QuarantineReason::Malformed, raw.bytes),
     }
 }

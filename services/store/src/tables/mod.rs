@@ -21,6 +21,7 @@
 //! A checkpoint brings the former up to date in an ingest transaction, so that a restart replays little.
 
 pub mod backup;
+pub mod checked;
 mod load;
 pub mod log;
 mod writes;

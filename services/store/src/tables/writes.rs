@@ -50,7 +50,7 @@ impl Writes {
 
     /// A row of the log; `n` if it is a batch. Gives its length.
     pub fn log(&mut self, arrival: u64, position: Option<(LogId, u64)>, row: &log::Row<'_>) -> u64 {
-        let bytes = encode(row);
+        let bytes = log::encode(row);
         let length = bytes.len() as u64;
         self.log.push((arrival, bytes));
         if let Some((log, n)) = position {
