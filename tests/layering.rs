@@ -60,7 +60,7 @@ fn the_protocol_touches_no_network_file_or_clock() {
 fn each_engine_has_its_one_place() {
     assert_eq!(users_of("rumqttd"), names(&["vigia-broker"]));
     assert_eq!(users_of("rumqttc"), names(&["vigia-kit"]));
-    assert_eq!(users_of("tokio-rustls"), names(&["vigia-broker", "vigia-store"]));
+    assert_eq!(users_of("tokio-rustls"), names(&["vigia-broker", "vigia-kit"]));
     assert_eq!(users_of("rcgen"), names(&["vigia"]));
     assert_eq!(users_of("redb"), names(&["vigia-disk"]));
     assert_eq!(users_of("vigia-disk"), names(&["vigia-alert", "vigia-broker", "vigia-store"]));
