@@ -328,7 +328,7 @@ impl Load {
     }
 }
 
-/// Copies a directory of files, with its mode.
+/// Copies a directory's files, with its mode. Sockets in it are doors, not files.
 ///
 /// # Errors
 /// What the file system says.
@@ -337,6 +337,9 @@ pub fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::set_permissions(to, fs::metadata(from)?.permissions())?;
     for entry in fs::read_dir(from).with_context(|| format!("{}", from.display()))? {
         let entry = entry?;
+        if !entry.file_type()?.is_file() {
+            continue;
+        }
         fs::copy(entry.path(), to.join(entry.file_name()))?;
     }
     Ok(())

@@ -25,9 +25,9 @@ impl Scene {
                 }
                 answer = Some(latest);
             }
-            if self.fault.elapsed() >= RECOVERED_WITHIN {
+            if self.repair.elapsed() >= RECOVERED_WITHIN {
                 bail!(
-                    "{RECOVERED_WITHIN:?} after the fault no newly acknowledged reading can be queried: {answer:?}"
+                    "{RECOVERED_WITHIN:?} after the repair no newly acknowledged reading can be queried: {answer:?}"
                 );
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
