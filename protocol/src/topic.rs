@@ -96,6 +96,11 @@ pub fn alarm_filter() -> String {
     format!("{ROOT}/alarm/+/+")
 }
 
+/// Sensor and rule, `SENSOR/RULE`, if `topic` is an alarm's.
+pub fn parse_alarm(topic: &str) -> Option<&str> {
+    topic.strip_prefix(ROOT)?.strip_prefix("/alarm/")
+}
+
 /// Where what went to quarantine is told to people.
 pub fn quarantine(node: &NodeName) -> String {
     format!("{ROOT}/quarantine/{node}")
@@ -119,6 +124,11 @@ pub fn role_status_filter(role: &str) -> String {
 /// The filter that catches what every role says of itself.
 pub fn status_filter() -> String {
     format!("{ROOT}/status/+/+")
+}
+
+/// Role and node, if `topic` is where a role says how it is.
+pub fn parse_status(topic: &str) -> Option<(&str, &str)> {
+    topic.strip_prefix(ROOT)?.strip_prefix("/status/")?.split_once('/')
 }
 
 /// Where the broker's watchdog sends itself a message.

@@ -58,7 +58,9 @@ fn topics(role: Role) -> (Vec<String>, Vec<String>) {
             vec![Arrow::Verified.filter()],
         ),
         Role::Store => {
-            (vec![Arrow::Stored.filter()], vec![Arrow::Text.filter(), Arrow::Journal.filter()])
+            let works = [Arrow::Text.filter(), Arrow::Journal.filter()];
+            let shows = [topic::alarm_filter(), topic::status_filter()];
+            (vec![Arrow::Stored.filter()], works.into_iter().chain(shows).collect())
         }
         Role::Alert => {
             (vec![topic::alarm_filter()], vec![Arrow::Text.filter(), topic::alarm_filter()])

@@ -15,6 +15,7 @@ mod ingest;
 mod journals;
 pub mod ledger;
 pub mod limits;
+mod present;
 pub mod query;
 mod run;
 mod sabotage;
@@ -39,10 +40,12 @@ use vigia_kit::tls::Files;
 use vigia_kit::tls_server::{Clients, TlsServer};
 use vigia_protocol::topic::Arrow;
 
+use crate::api::Shared;
 use crate::api::access::Access;
 use crate::batch::Keys;
 use crate::health::Health;
 use crate::ingest::{Ingest, die};
+pub use crate::present::Present;
 use crate::store::Store;
 
 /// Runs the role until the end.
@@ -78,7 +81,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Arc::new(Health::default());
     let ingest = Ingest {
         store: store.clone(),
-        login,
+        login: login.clone(),
         keys: Arc::new(Keys {
             text: secrets.arrow(Arrow::Text).clone(),
             journal: secrets.arrow(Arrow::Journal).clone(),
@@ -86,10 +89,14 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         stored: secrets.arrow(Arrow::Stored).clone(),
         health: health.clone(),
     };
-    let served = api::serve(listener, tls, access, store.clone(), health, shutdown.clone());
+    let present = Arc::new(Present::default());
+    let shared = Shared::new(store.clone(), health, present.clone(), shutdown.clone());
+    let served = api::serve(listener, tls, access, shared);
+    // Of its own: what is shown to people must not hold up what is stored.
+    let listening = present.listen(BusLogin { status: None, ..login.clone() }, shutdown.clone());
     let node = site.config.node.clone();
     let backups = backup::request::serve(&directory, store.clone(), node, audit, shutdown.clone());
-    let (served, (), ()) = tokio::join!(served, backups, ingest.run(shutdown));
+    let (served, (), (), ()) = tokio::join!(served, backups, listening, ingest.run(shutdown));
     let last = tokio::task::spawn_blocking(move || store.checkpoint(now()));
     if let Err(failed) = last.await? {
         die(&failed);

@@ -32,6 +32,22 @@ pub const RUN_OVERHEAD_BYTES: usize = 512;
 pub const LOG_BYTES_KEPT: u64 = 256 * 1024 * 1024;
 /// Log rows one checkpoint may remove.
 pub const LOG_ROWS_REMOVED: usize = 50_000;
+/// Who listens to the stream of readings at one time.
+pub const LISTENERS: usize = 64;
+/// Sensors that one of them names.
+pub const LISTENER_SENSORS: usize = 1_000;
+/// Readings in one event; what came in the same message may be over it.
+pub const EVENT_READINGS: usize = 5_000;
+/// Least time between two events.
+pub const EVENT_SPACING: Duration = Duration::from_millis(100);
+/// A stream without events says that it lives so often.
+pub const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(5);
+/// Alarms and roles that are shown.
+pub const PRESENT_TOPICS: usize = 10_000;
+/// Bytes of what is said about one of them.
+pub const PRESENT_BYTES: usize = 4_096;
+/// Gaps in one page, at most and by default.
+pub const PAGE_GAPS: (u64, u64) = (1_000, 100);
 /// Different profiles in one store.
 pub const PROFILES: usize = 1024;
 /// Least time between two writes of what journals say.

@@ -1,7 +1,7 @@
 //! Reading what is stored: blocks and open runs as one sequence of runs in the order taken.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vigia_disk::redb::{self, ReadTransaction};
@@ -48,6 +48,22 @@ pub struct StoredReading {
     pub values: Vec<f64>,
 }
 
+impl StoredReading {
+    /// Of a sample whose profile is one of `profiles`.
+    pub fn new(id: StreamId, sample: &Sample<'_>, profiles: &[Arc<Profile>]) -> Self {
+        Self {
+            id,
+            seq: sample.seq,
+            profile: profiles[usize::from(sample.profile)].clone(),
+            time: Micros(sample.time),
+            received: Micros(sample.received),
+            flags: sample.flags,
+            status: sample.status.to_vec(),
+            values: sample.values.to_vec(),
+        }
+    }
+}
+
 /// A page, and where the next begins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T, C> {
@@ -91,6 +107,17 @@ enum Piece<'a> {
 
 /// Buckets of a series: by their beginning, per quantity's name.
 pub type Buckets = BTreeMap<i64, BTreeMap<String, Summary>>;
+
+/// Readings in the order in which they came, from one arrival up to another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arrived {
+    /// In their order.
+    pub readings: Vec<StoredReading>,
+    /// Some rows from the first arrival on are not kept any more.
+    pub discarded: bool,
+    /// The arrival after the last that was read.
+    pub next: u64,
+}
 
 /// A batch of a log, as catching up sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -258,6 +285,47 @@ impl Snapshot {
         Ok(found)
     }
 
+    /// Readings of rows from `from` up to `end`, until they are so many; those of `sensors` if there are any.
+    pub fn arrived(
+        &self,
+        (from, end): (u64, u64),
+        sensors: &[SensorId],
+        limit: usize,
+    ) -> Result<Arrived, redb::Error> {
+        let rows = self.transaction.open_table(LOG)?;
+        let mut arrived = Arrived { readings: Vec::new(), discarded: false, next: from };
+        for entry in rows.range(from..end.max(from))? {
+            let (arrival, bytes) = entry?;
+            let arrival = arrival.value();
+            arrived.discarded |= arrival > arrived.next;
+            arrived.next = arrival + 1;
+            if let Row::Batch(row) = row(bytes.value())? {
+                unpack(row.readings, &self.profiles, |id, sample, _| {
+                    if sensors.is_empty() || sensors.contains(&id.sensor) {
+                        arrived.readings.push(self.reading(id, sample));
+                    }
+                })?;
+            }
+            if arrived.readings.len() >= limit {
+                return Ok(arrived);
+            }
+        }
+        arrived.discarded |= arrived.next < end;
+        arrived.next = end.max(from);
+        Ok(arrived)
+    }
+
+    /// The profiles that readings of a sensor have.
+    pub fn profiles_of(&self, sensor: SensorId) -> Result<Vec<Arc<Profile>>, redb::Error> {
+        let mut numbers: BTreeSet<u16> = self.open.values().map(|run| run.profile).collect();
+        let stats = self.transaction.open_table(STATS)?;
+        for entry in stats.range((sensor.0, 0, 0)..=(sensor.0, u32::MAX, u64::MAX))? {
+            let stats: Stats = decode(entry?.1.value(), "a block's statistics")?;
+            numbers.insert(stats.profile);
+        }
+        Ok(numbers.iter().filter_map(|at| self.profiles.get(usize::from(*at)).cloned()).collect())
+    }
+
     fn pieces(
         &self,
         sensor: SensorId,
@@ -321,16 +389,7 @@ impl Snapshot {
     }
 
     fn reading(&self, id: StreamId, sample: &Sample<'_>) -> StoredReading {
-        StoredReading {
-            id,
-            seq: sample.seq,
-            profile: self.profiles[usize::from(sample.profile)].clone(),
-            time: Micros(sample.time),
-            received: Micros(sample.received),
-            flags: sample.flags,
-            status: sample.status.to_vec(),
-            values: sample.values.to_vec(),
-        }
+        StoredReading::new(id, sample, &self.profiles)
     }
 }
 

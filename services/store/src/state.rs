@@ -9,6 +9,7 @@ use std::sync::Arc;
 use vigia_disk::redb;
 use vigia_kit::config::Sabotage;
 use vigia_protocol::batch::{BatchHead, Count, QuarantineReason};
+use vigia_protocol::header::SensorId;
 use vigia_protocol::position::LogId;
 use vigia_protocol::profile::Profile;
 use vigia_protocol::report::Totals;
@@ -22,6 +23,8 @@ use crate::journals::Journals;
 use crate::limits::{
     CHECKPOINT_LOG_BYTES, CHECKPOINT_MICROS, LOG_BYTES_KEPT, PROFILES, TAIL_BYTES,
 };
+use crate::query::StoredReading;
+use crate::run::Sample;
 use crate::stream::StreamId;
 use crate::streams::Streams;
 use crate::tables::log::{BatchRow, Packer, Row, row, unpack};
@@ -186,6 +189,21 @@ impl State {
         let length = writes.log(self.next_arrival, None, &Row::Lost(log, extents));
         self.next_arrival += 1;
         self.count_row(length);
+    }
+
+    /// The number of the next row of the log.
+    pub fn next_arrival(&self) -> u64 {
+        self.next_arrival
+    }
+
+    /// The newest reading of a sensor, if it stands in memory.
+    pub fn newest(&self, sensor: SensorId) -> Option<StoredReading> {
+        let (id, stream) = self.streams.of(sensor).next_back()?;
+        let end = stream.account.stored.end();
+        let newest = stream.open.iter().map(|open| &open.run).find(|run| run.end() == end)?;
+        let last = newest.len().checked_sub(1)?;
+        let reading = |sample: &Sample<'_>| StoredReading::new(id, sample, &self.profiles);
+        Some(newest.with(last, &mut Vec::new(), reading))
     }
 
     /// Whether position `n` of `log` is accounted for.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
+use tokio::sync::watch;
 pub use vigia_disk::Unsynced;
 use vigia_disk::{Disk, Failed, Opening};
 use vigia_kit::config::Sabotage;
@@ -26,6 +27,7 @@ use crate::tables::{self, CannotLoad, Writes};
 pub struct Store {
     disk: Disk,
     state: RwLock<State>,
+    arrived: watch::Sender<u64>,
     instance: u64,
     replaces: Vec<u64>,
 }
@@ -59,7 +61,8 @@ impl Store {
         let replaces = loaded.replaces.clone();
         let mut state = State::new(loaded, defect, now);
         tables::replay(&disk, packed, |arrival, row| state.replay(arrival, row))?;
-        Ok(Self { disk, state: RwLock::new(state), instance, replaces })
+        let arrived = watch::Sender::new(state.next_arrival());
+        Ok(Self { disk, state: RwLock::new(state), arrived, instance, replaces })
     }
 
     /// Takes messages in, in their order, in one transaction. When this returns, they may be
@@ -177,6 +180,11 @@ impl Store {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The number of the next row of the log, as of the last commit; changes with every commit that adds some.
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
+        self.arrived.subscribe()
+    }
+
     /// Which store this is.
     pub fn instance(&self) -> u64 {
         self.instance
@@ -186,6 +194,8 @@ impl Store {
         if !writes.is_empty() {
             let removed = self.disk.write(|transaction| writes.put(transaction))?;
             state.log_rows_removed(removed);
+            let next = state.next_arrival();
+            self.arrived.send_if_modified(|arrived| std::mem::replace(arrived, next) != next);
         }
         Ok(())
     }

@@ -43,21 +43,27 @@ pub struct Gaps {
 impl StreamAccount {
     /// Counts what is missing from 1 up to the largest number heard of.
     pub fn gaps(&self) -> Gaps {
+        let unexplained = self.unexplained();
+        Gaps {
+            declared: length(self.missing_declared()),
+            first_unexplained: unexplained.first().map(|&(start, _)| start),
+            unexplained: length(unexplained),
+        }
+    }
+
+    /// The numbers that are missing although nobody declared them dropped.
+    pub fn unexplained(&self) -> Vec<(u64, u64)> {
         let mut known = self.stored.clone();
         for &(start, end) in self.declared.ranges() {
             known.insert_range(start, end);
         }
-        let unexplained = known.missing_within(1, known.end());
-        Gaps {
-            declared: length(
-                self.declared
-                    .ranges()
-                    .iter()
-                    .flat_map(|&(start, end)| self.stored.missing_within(start, end)),
-            ),
-            first_unexplained: unexplained.first().map(|&(start, _)| start),
-            unexplained: length(unexplained),
-        }
+        known.missing_within(1, known.end())
+    }
+
+    /// The numbers that are missing because the sensor dropped them.
+    pub fn missing_declared(&self) -> impl Iterator<Item = (u64, u64)> {
+        let declared = self.declared.ranges().iter();
+        declared.flat_map(|&(start, end)| self.stored.missing_within(start, end))
     }
 }
 

@@ -14,6 +14,8 @@ use vigia_kit::shutdown::{Shutdown, Switch};
 use vigia_kit::tokens::{BearerToken, Moment, Scope, Token, Tokens};
 use vigia_kit::users::UserName;
 use vigia_protocol::time::Micros;
+use vigia_store::Present;
+use vigia_store::api::Shared;
 use vigia_store::api::access::Access;
 use vigia_store::health::Health;
 use vigia_store::store::Store;
@@ -41,14 +43,8 @@ async fn served(address: Ipv4Addr, clock: fn() -> Micros) -> Served {
     let access = Access::open(&tokens, bound, clock, audit).unwrap();
     let (switch, shutdown) = Shutdown::new();
     let health = Arc::new(Health::default());
-    tokio::spawn(vigia_store::api::serve(
-        listener,
-        None,
-        access,
-        Arc::new(store),
-        health,
-        shutdown,
-    ));
+    let shared = Shared::new(Arc::new(store), health, Arc::new(Present::default()), shutdown);
+    tokio::spawn(vigia_store::api::serve(listener, None, access, shared));
     let client = vigia_kit::api::client(None, None, Duration::from_secs(10)).unwrap();
     let base = format!("http://127.0.0.1:{}", bound.port());
     Served { base, client, tokens, _directory: directory, _switch: switch }

@@ -13,6 +13,8 @@ use vigia_kit::audit::Audit;
 use vigia_kit::clock::now;
 use vigia_kit::shutdown::{Shutdown, Switch};
 use vigia_protocol::batch::Count;
+use vigia_store::Present;
+use vigia_store::api::Shared;
 use vigia_store::api::access::Access;
 use vigia_store::health::Health;
 use vigia_store::store::Store;
@@ -20,6 +22,8 @@ use vigia_store::store::Store;
 struct Served {
     base: String,
     client: reqwest::Client,
+    store: Arc<Store>,
+    had: Count,
     _directory: tempfile::TempDir,
     _switch: Switch,
 }
@@ -56,16 +60,13 @@ async fn served() -> Served {
     let nobody = directory.path().join("tokens.toml");
     let audit = Arc::new(Audit::open(directory.path()).unwrap());
     let access = Access::open(&nobody, listener.local_addr().unwrap(), now, audit).unwrap();
-    tokio::spawn(vigia_store::api::serve(
-        listener,
-        None,
-        access,
-        Arc::new(store),
-        health,
-        shutdown,
-    ));
+    let store = Arc::new(store);
+    let shared = Shared::new(store.clone(), health, Arc::new(Present::default()), shutdown);
+    tokio::spawn(vigia_store::api::serve(listener, None, access, shared));
     Served {
         base,
+        store,
+        had: before,
         client: vigia_kit::api::client(None, None, Duration::from_secs(10)).unwrap(),
         _directory: directory,
         _switch: switch,
@@ -173,6 +174,9 @@ async fn series_quarantine_log_and_ledger_answer() {
     assert_eq!(newest["entries"][0]["bytes"], "01ff726177");
     assert_eq!(newest["entries"][0]["reason"], "bad-box");
     let cursor = newest["next_cursor"].as_str().unwrap();
+    let number = &newest["entries"][0]["entry"];
+    let one = served.json(&format!("/quarantine/{number}")).await;
+    assert_eq!(one, newest["entries"][0]);
     let older = served.json(&format!("/quarantine?limit=1&cursor={cursor}")).await;
     assert_eq!(older["entries"][0]["n"], 1);
     assert!(older.get("next_cursor").is_none());
@@ -195,6 +199,151 @@ async fn series_quarantine_log_and_ledger_answer() {
 }
 
 #[tokio::test]
+async fn the_newest_reading_of_every_sensor_comes_with_its_quantities() {
+    let served = served().await;
+    let page = served.json("/readings/latest?limit=1").await;
+    let one = &page["readings"][0];
+    assert_eq!((&one["sensor"], &one["stream"], &one["seq"]), (&7.into(), &2.into(), &6.into()));
+    assert_eq!(page["profiles"]["climate"][0]["unit"], "°C");
+    let mut latest = served.json("/sensors/7/latest").await;
+    latest["sensor"] = 7.into();
+    latest["profile"] = "climate".into();
+    assert_eq!(*one, latest);
+    let next = served.json(&format!("/readings/latest?cursor={}", page["next_cursor"])).await;
+    assert_eq!(next["readings"].as_array().unwrap().len(), 1);
+    assert_eq!(next["readings"][0]["sensor"], 8);
+    assert!(next.get("next_cursor").is_none());
+    // From the disk as from memory.
+    served.store.checkpoint(now()).unwrap();
+    assert_eq!(served.json("/readings/latest?limit=1").await, page);
+}
+
+#[tokio::test]
+async fn gaps_have_a_reason_and_two_ends() {
+    let served = served().await;
+    let first = served.json("/gaps?limit=1").await;
+    let gap = |page: &Value| {
+        let gap = &page["gaps"][0];
+        let number = |name: &str| gap[name].as_i64().unwrap();
+        (number("sensor"), number("first_seq"), number("last_seq"), gap["kind"].clone())
+    };
+    assert_eq!(gap(&first), (7, 1, 2, "unexplained".into()));
+    // It is at the beginning of a stream, and readings follow; of the other it is the other way round.
+    assert!(first["gaps"][0].get("after").is_none() && first["gaps"][0]["before"].is_string());
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = served.json(&format!("/gaps?limit=1&cursor={cursor}")).await;
+    assert_eq!(gap(&second), (8, 4, 5, "declared".into()));
+    assert!(second["gaps"][0]["after"].is_string() && second["gaps"][0].get("before").is_none());
+    assert!(second.get("next_cursor").is_none());
+    assert_eq!(served.json("/gaps?sensor=8").await, second);
+}
+
+#[tokio::test]
+async fn readings_are_csv_for_who_wants_that() {
+    let served = served().await;
+    let csv = |accept: &'static str, query: &'static str| {
+        let url = format!("{}/api/v1/sensors/7/readings{query}", served.base);
+        let request = served.client.get(url).header("accept", accept).send();
+        async move {
+            let answer = request.await.unwrap();
+            let content = answer.headers()["content-type"].to_str().unwrap().to_owned();
+            (content, answer.text().await.unwrap())
+        }
+    };
+    let (content, text) = csv("text/csv, application/json;q=0.5", "").await;
+    assert_eq!(content, "text/csv");
+    let lines: Vec<&str> = text.split_terminator("\r\n").collect();
+    let head = "sensor,stream,seq,time,received,quality,flags,temperature,pressure,humidity";
+    assert_eq!((lines[0], lines.len()), (head, 1_505));
+    let readings = served.json("/sensors/7/readings?limit=1").await;
+    let (reading, values) = (&readings["readings"][0], &readings["readings"][0]["values"]);
+    let word = |value: &Value| value.as_str().unwrap().to_owned();
+    let expected = [
+        "7,1,1".to_owned(),
+        word(&reading["time"]),
+        word(&reading["received"]),
+        "good,clock-synced".to_owned(),
+        ["temperature", "pressure", "humidity"]
+            .map(|name| values[name].as_f64().unwrap().to_string())
+            .join(","),
+    ];
+    assert_eq!(lines[1], expected.join(","));
+    assert!(lines[1504].starts_with("7,2,6,"));
+    // What is no number is nothing.
+    assert!(lines.iter().any(|line| line.contains(",bad,") && line.contains(",,")));
+    let (_, none) = csv("text/csv", "?to=2001-01-01T00:00:00Z").await;
+    assert_eq!(none, format!("{head}\r\n"));
+    assert_eq!(csv("*/*, text/csv", "?limit=1").await.0, "application/json; charset=utf-8");
+}
+
+#[tokio::test]
+async fn a_stream_has_what_is_stored_and_goes_on_where_it_was_left() {
+    let served = served().await;
+    let listen = |query: &str, last: Option<&str>| {
+        let url = format!("{}/api/v1/readings/stream{query}", served.base);
+        let mut request = served.client.get(url);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        async move { Events { answer: request.send().await.unwrap(), text: String::new() } }
+    };
+    let mut all = listen("", None).await;
+    let mut eighth = listen("?sensors=8,9", None).await;
+    let begun = all.next().await;
+    assert_eq!(begun["readings"], serde_json::json!([]));
+    assert_eq!(eighth.next().await["id"], begun["id"]);
+    let store = |n: u64, before: Count, sensor: i16, seq: u64| {
+        let frames = vec![Frame::Readings { sensor, stream: 2, seq, count: 2, tint: 0 }];
+        let head = head(LOG, n, before, count(&frames));
+        ingest(&served.store, &[&text(&head, &frames)], now());
+        before.plus(head.has)
+    };
+    let had = store(3, served.had, 7, 7);
+    let event = all.next().await;
+    let places = |event: &Value| -> Vec<(i64, u64)> {
+        let place = |one: &Value| (one["sensor"].as_i64().unwrap(), one["seq"].as_u64().unwrap());
+        event["readings"].as_array().unwrap().iter().map(place).collect()
+    };
+    assert_eq!((places(&event), &event["discarded"]), (vec![(7, 7), (7, 8)], &false.into()));
+    drop(all);
+    let had = store(4, had, 8, 7);
+    store(5, had, 7, 9);
+    assert_eq!(places(&eighth.next().await), [(8, 7), (8, 8)]);
+    let mut again = listen("", event["id"].as_str()).await;
+    assert_eq!(places(&again.next().await), [(8, 7), (8, 8), (7, 9), (7, 10)]);
+    // Of another store's log nothing is known.
+    let mut stranger = listen("", Some("0000000000000001-2")).await;
+    assert_eq!(stranger.next().await["discarded"], true);
+    let url = format!("{}/api/v1/readings/stream", served.base);
+    let refused = served.client.get(url).header("last-event-id", "x").send().await.unwrap();
+    assert_eq!(refused.status(), 400);
+}
+
+struct Events {
+    answer: reqwest::Response,
+    text: String,
+}
+
+impl Events {
+    async fn next(&mut self) -> Value {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+                let found = data.map(|data| serde_json::from_str(data).unwrap());
+                assert!(found.is_none() || event.lines().any(|line| line == "event: readings"));
+                self.text = rest.to_owned();
+                if let Some(found) = found {
+                    return found;
+                }
+                continue;
+            }
+            let chunk = self.answer.chunk().await.unwrap().expect("the stream has no end");
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_error_is_a_problem_that_names_what_was_wrong() {
     let served = served().await;
     let detail = served.problem("/api/v1/sensors/7/readings?from=yesterday", 400).await;
@@ -214,6 +363,8 @@ async fn every_error_is_a_problem_that_names_what_was_wrong() {
         "/api/v1/sensors/7/series?from=2003-11-14T22:00:00Z&to=2023-11-14T23:00:00Z&step=1s",
         "/api/v1/quarantine?cursor=x",
         "/api/v1/log?log=12",
+        "/api/v1/gaps?cursor=7.1",
+        "/api/v1/readings/stream?sensors=1,x",
     ] {
         served.problem(path, 400).await;
     }
@@ -224,6 +375,8 @@ async fn every_error_is_a_problem_that_names_what_was_wrong() {
         "/api/v1/sensors/99/latest",
         "/api/v1/sensors/99/readings",
         "/api/v1/log?log=ffffffffffffffff",
+        "/api/v1/gaps?sensor=99",
+        "/api/v1/quarantine/4",
     ] {
         served.problem(path, 404).await;
     }
@@ -244,9 +397,13 @@ async fn every_operation_of_the_document_answers_as_it_says() {
     for (path, operations) in paths {
         for (method, operation) in operations.as_object().unwrap() {
             assert_eq!(method, "get");
-            let mut path = path.replace("{id}", "7");
+            let mut path = path.replace("{id}", "7").replace("{entry}", "0");
             if path.ends_with("/series") {
                 path += "?from=2023-11-14T22:00:00Z&to=2023-11-15T00:00:00Z&step=1h";
+            }
+            if path.ends_with("/stream") {
+                // It has no end: see the test about it.
+                continue;
             }
             let (status, content, _) = served.get(&format!("/api/v1{path}")).await;
             let declared = &operation["responses"][status.to_string()]["content"];

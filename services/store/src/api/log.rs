@@ -137,14 +137,19 @@ fn end(log: LogId, account: &LogAccount) -> LogEnd {
 }
 
 fn batch_info(batch: &LogBatch) -> BatchInfo {
-    let reading = |reading: &StoredReading| LogReading {
-        sensor: reading.id.sensor.0,
-        stream: reading.id.stream,
-        seq: reading.seq,
-        time: Time(reading.time),
-        received: Time(reading.received),
-        quality: quality(reading).word().to_owned(),
-        values: values(reading),
-    };
-    BatchInfo { n: batch.n, readings: batch.readings.iter().map(reading).collect() }
+    BatchInfo { n: batch.n, readings: batch.readings.iter().map(LogReading::from).collect() }
+}
+
+impl From<&StoredReading> for LogReading {
+    fn from(reading: &StoredReading) -> Self {
+        Self {
+            sensor: reading.id.sensor.0,
+            stream: reading.id.stream,
+            seq: reading.seq,
+            time: Time(reading.time),
+            received: Time(reading.received),
+            quality: quality(reading).word().to_owned(),
+            values: values(reading),
+        }
+    }
 }

@@ -2,10 +2,15 @@
 
 pub mod access;
 mod allowed;
+mod csv;
+mod gaps;
 mod health;
+mod latest;
 mod ledger;
+mod live;
 mod log;
 mod pages;
+mod present;
 mod problem;
 mod quarantine;
 mod rates;
@@ -32,7 +37,8 @@ use vigia_protocol::header::SensorId;
 use crate::api::access::{Access, Knock};
 use crate::api::problem::Problem;
 use crate::health::Health;
-use crate::limits::{QUERIES, REQUEST_WITHIN};
+use crate::limits::{LISTENERS, QUERIES, REQUEST_WITHIN};
+use crate::present::Present;
 use crate::query::Snapshot;
 use crate::state::State;
 use crate::store::Store;
@@ -53,10 +59,24 @@ enum Part {
 pub struct Shared {
     store: Arc<Store>,
     health: Arc<Health>,
+    present: Arc<Present>,
+    shutdown: Shutdown,
     queries: Semaphore,
+    listeners: Arc<Semaphore>,
 }
 
 impl Shared {
+    /// Of the parts of the process.
+    pub fn new(
+        store: Arc<Store>,
+        health: Arc<Health>,
+        present: Arc<Present>,
+        shutdown: Shutdown,
+    ) -> Arc<Self> {
+        let (queries, listeners) = (Semaphore::new(QUERIES), Arc::new(Semaphore::new(LISTENERS)));
+        Arc::new(Self { store, health, present, shutdown, queries, listeners })
+    }
+
     /// Runs a query on a snapshot, off the executor and not too many at once.
     async fn query<T: Send + 'static>(
         self: &Arc<Self>,
@@ -95,22 +115,30 @@ impl Shared {
 
 type Operations = (
     sensors::Sensors,
+    latest::Latest,
     readings::Readings,
+    live::Live,
     series::Series,
+    gaps::Gaps,
     ledger::Ledger,
     quarantine::Quarantine,
     log::Log,
+    present::Now,
     health::Wellbeing,
 );
 
 fn service() -> OpenApiService<Operations, ()> {
     let operations = (
         sensors::Sensors,
+        latest::Latest,
         readings::Readings,
+        live::Live,
         series::Series,
+        gaps::Gaps,
         ledger::Ledger,
         quarantine::Quarantine,
         log::Log,
+        present::Now,
         health::Wellbeing,
     );
     OpenApiService::new(operations, "Vigia", env!("CARGO_PKG_VERSION"))
@@ -134,11 +162,9 @@ pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsServer>,
     access: Access,
-    store: Arc<Store>,
-    health: Arc<Health>,
-    shutdown: Shutdown,
+    shared: Arc<Shared>,
 ) -> io::Result<()> {
-    let shared = Arc::new(Shared { store, health, queries: Semaphore::new(QUERIES) });
+    let shutdown = shared.shutdown.clone();
     http::serve(listener, tls, endpoint(access, shared), shutdown).await
 }
 
@@ -146,8 +172,7 @@ fn endpoint(access: Access, shared: Arc<Shared>) -> impl Endpoint<Output = Respo
     let access = Arc::new(access);
     let service = service();
     let page = |content_type, text: String| pages::fixed(content_type, text);
-    Route::new()
-        .at("/", page("text/html; charset=utf-8", pages::INDEX.to_owned()))
+    pages::live(Route::new())
         .at("/docs", page("text/html; charset=utf-8", service.swagger_ui_html()))
         .at("/openapi.json", page("application/json", service.spec()))
         .at("/openapi.yaml", page("application/yaml", service.spec_yaml()))
@@ -185,7 +210,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 3] = [
 fn with_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use poem::web::Data;
-use poem_openapi::param::Query;
+use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
@@ -48,7 +48,7 @@ pub struct QuarantineEntry {
     pub frames: u64,
     /// How many bytes it has.
     pub length: u64,
-    /// Its bytes as hexadecimal; the first 8 KiB of a longer one.
+    /// Its bytes as hexadecimal; in a list, the first 8 KiB of a longer one.
     pub bytes: String,
 }
 
@@ -88,16 +88,35 @@ impl Quarantine {
         let limit = limit.0 as usize;
         let page = shared.query(None, move |snapshot| snapshot.quarantine(before, limit)).await?;
         Ok(Json(QuarantinePage {
-            entries: page.items.into_iter().map(shown).collect(),
+            entries: page.items.into_iter().map(|one| shown(one, QUARANTINE_SHOWN_BYTES)).collect(),
             next_cursor: page.next.map(|entry| entry.to_string()),
         }))
     }
+
+    /// One entry, with all its bytes.
+    #[oai(path = "/quarantine/:entry", method = "get", operation_id = "getQuarantined")]
+    async fn get(
+        &self,
+        _allowed: Allowed<ToRead>,
+        shared: Data<&Arc<Shared>>,
+        /// Its number.
+        entry: Path<u64>,
+    ) -> Result<Json<QuarantineEntry>, Problem> {
+        let entry = entry.0;
+        let before = entry.saturating_add(1);
+        let page = shared.query(None, move |snapshot| snapshot.quarantine(Some(before), 1)).await?;
+        let found = page.items.into_iter().find(|(number, _)| *number == entry);
+        let found = found.ok_or_else(|| {
+            Problem::not_found(format!("there is no entry {entry} in quarantine"))
+        })?;
+        Ok(Json(shown(found, usize::MAX)))
+    }
 }
 
-fn shown((entry, row): (u64, Quarantined)) -> QuarantineEntry {
+fn shown((entry, row): (u64, Quarantined), most: usize) -> QuarantineEntry {
     use std::fmt::Write as _;
     let mut bytes = String::new();
-    for byte in row.bytes.iter().take(QUARANTINE_SHOWN_BYTES) {
+    for byte in row.bytes.iter().take(most) {
         // Writing into a String cannot fail.
         let _ = write!(bytes, "{byte:02x}");
     }

@@ -16,7 +16,7 @@ use crate::limits::SKEW_MICROS;
 use crate::query::StoredReading;
 
 /// A reading.
-#[derive(Debug, Clone, PartialEq, Object)]
+#[derive(Debug, Clone, PartialEq, Default, Object)]
 #[oai(read_only_all)]
 pub struct Reading {
     /// Which of the sensor's numberings.

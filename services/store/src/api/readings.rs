@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use poem::Body;
 use poem::web::Data;
-use poem_openapi::param::{Path, Query};
-use poem_openapi::payload::Json;
-use poem_openapi::{Object, OpenApi};
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::payload::{Binary, Json};
+use poem_openapi::{ApiResponse, Object, OpenApi, ResponseContent};
 use vigia_protocol::header::Place;
 
 use crate::api::allowed::{Allowed, ToRead};
@@ -13,7 +14,7 @@ use crate::api::problem::Problem;
 use crate::api::reading::Reading;
 use crate::api::sensors::bad_cursor;
 use crate::api::time::Time;
-use crate::api::{Part, Shared};
+use crate::api::{Part, Shared, csv};
 use crate::limits::PAGE_READINGS;
 use crate::query::Span;
 
@@ -32,6 +33,22 @@ pub struct ReadingPage {
     pub next_cursor: Option<String>,
 }
 
+/// A page, or everything.
+#[derive(ResponseContent)]
+enum Readable {
+    Json(Json<ReadingPage>),
+    #[oai(content_type = "text/csv", actual_type = "Binary<Vec<u8>>")]
+    Csv(Binary<Body>),
+}
+
+/// What was asked for.
+#[derive(ApiResponse)]
+enum ReadingsAnswer {
+    /// In the order taken.
+    #[oai(status = 200)]
+    Ok(Readable),
+}
+
 fn default_page() -> u64 {
     PAGE_READINGS.1
 }
@@ -40,7 +57,8 @@ fn default_page() -> u64 {
 #[allow(clippy::too_many_arguments)]
 #[OpenApi(tag = "Part::Sensors")]
 impl Readings {
-    /// Readings of a sensor in the order taken.
+    /// Readings of a sensor in the order taken: a page as JSON, or, if `Accept` asks for `text/csv`, all of
+    /// them as CSV (RFC 4180), from `cursor` on and without regard to `limit`.
     #[oai(path = "/sensors/:id/readings", method = "get", operation_id = "listReadings")]
     async fn list(
         &self,
@@ -57,7 +75,9 @@ impl Readings {
         limit: Query<u64>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
-    ) -> Result<Json<ReadingPage>, Problem> {
+        /// `application/json`, or `text/csv`.
+        accept: Header<Option<String>>,
+    ) -> Result<ReadingsAnswer, Problem> {
         let sensor = shared.known(id.0).await?;
         let after = match &cursor.0 {
             None => None,
@@ -67,6 +87,11 @@ impl Readings {
             from: from.0.map_or(Span::ALL.from, |time| time.0.0),
             to: to.0.map_or(Span::ALL.to, |time| time.0.0),
         };
+        if accept.0.as_deref().is_some_and(asks_for_csv) {
+            let lines = csv::lines(shared.0.clone(), sensor, span, after).await?;
+            let body = Body::from_bytes_stream(lines);
+            return Ok(ReadingsAnswer::Ok(Readable::Csv(Binary(body))));
+        }
         let limit = limit.0 as usize;
         let page = shared.query(Some(sensor), move |snapshot| {
             let page = snapshot.readings(sensor, span, after, limit)?;
@@ -75,8 +100,15 @@ impl Readings {
                 next_cursor: page.next.map(|place| format!("{:x}-{:x}", place.stream, place.seq)),
             })
         });
-        page.await.map(Json)
+        page.await.map(|page| ReadingsAnswer::Ok(Readable::Json(Json(page))))
     }
+}
+
+/// Whether the first kind of answer that is wanted, and that there is, is CSV.
+fn asks_for_csv(accept: &str) -> bool {
+    let kinds = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    let mut known = kinds.filter(|kind| ["text/csv", "application/json", "*/*"].contains(kind));
+    known.next() == Some("text/csv")
 }
 
 fn parse_cursor(text: &str) -> Option<Place> {

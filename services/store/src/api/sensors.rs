@@ -193,7 +193,8 @@ fn stream_info((id, stream): (StreamId, &Stream)) -> StreamInfo {
     }
 }
 
-fn quantities(profile: &Profile) -> Vec<QuantityInfo> {
+/// A profile's quantities.
+pub fn quantities(profile: &Profile) -> Vec<QuantityInfo> {
     let info = |quantity: &vigia_protocol::profile::Quantity| QuantityInfo {
         name: quantity.name.clone(),
         unit: quantity.unit.clone(),
