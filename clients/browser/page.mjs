@@ -31,7 +31,7 @@ const summary = {};
 // The temperatures that the chart draws, as [time, mean].
 const drawn = () => page.evaluate(() => {
   const chart = echarts.getInstanceByDom(document.querySelector(".chart"));
-  return chart.getOption().series.find((series) => series.name === "temperature").data;
+  return chart.getOption().series.find((series) => series.name === "temperature").data.map((point) => point.value);
 });
 async function until(what, test) {
   const end = Date.now() + PATIENCE;
@@ -136,6 +136,7 @@ assert.deepEqual(errors, [], "the console has no errors");
 await page.setViewportSize(DESKTOP);
 ask("kill store");
 await until("the page says that the stream has ended", async () => (await text("#stream")) !== "live");
+await says("#verdict", "unknown");
 await page.screenshot({ path: `${folder}/store-killed.png` });
 ask("take 19.25");
 await inTable(19.25);

@@ -159,6 +159,9 @@ export class Chart {
         band.push([middle, value.max - value.min]);
         before = time;
       }
+      // A line needs two ends: what stands alone is a dot.
+      const isAlone = (at) => mean[at][1] !== null && (mean[at - 1]?.[1] ?? null) === null && (mean[at + 1]?.[1] ?? null) === null;
+      const points = mean.map((value, at) => (isAlone(at) ? { value, symbol: "circle", symbolSize: 4 } : { value, symbol: "none" }));
       const missing = this.gaps.filter((gap) => gap.after && gap.before).map((gap) => [{ xAxis: Date.parse(gap.after) }, { xAxis: Date.parse(gap.before) }]);
       const quiet = { type: "line", symbol: "none", silent: true, lineStyle: { opacity: 0 }, stack: "band", stackStrategy: "all", animation: false, tooltip: { show: false } };
       this.charts[at].setOption({
@@ -167,13 +170,16 @@ export class Chart {
         grid: { left: 60, right: 14, top: 30, bottom: 24 },
         tooltip: { trigger: "axis", renderMode: "richText", confine: true, valueFormatter: (value) => (value === null ? "–" : String(+Number(value).toPrecision(6))) },
         xAxis: { type: "time", min: begin, max: end, axisLabel: { color: faint, hideOverlap: true }, axisLine: { lineStyle: { color: line } } },
-        yAxis: { type: "value", scale: true, axisLabel: { color: faint }, splitLine: { lineStyle: { color: line } }, splitNumber: 3 },
+        yAxis: {
+          type: "value", scale: true, min: ({ min, max }) => (min === max ? min - 1 : null), max: ({ min, max }) => (min === max ? max + 1 : null),
+          axisLabel: { color: faint }, splitLine: { lineStyle: { color: line } }, splitNumber: 3,
+        },
         series: [
           { ...quiet, data: low },
           { ...quiet, data: band, areaStyle: { color: accent, opacity: 0.22 } },
           {
-            name: quantity.name, type: "line", symbol: mean.length < 2 ? "circle" : "none", animation: false,
-            lineStyle: { width: 1.5, color: accent }, itemStyle: { color: accent }, data: mean,
+            name: quantity.name, type: "line", animation: false, showAllSymbol: true,
+            lineStyle: { width: 1.5, color: accent }, itemStyle: { color: accent }, data: points,
             markArea: { silent: true, itemStyle: { color: bad, opacity: 0.15 }, data: missing },
           },
         ],

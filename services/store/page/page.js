@@ -243,6 +243,11 @@ function drawMissing(gaps, quarantine) {
   fill("quarantine", entryWords, "nothing had to be put aside");
 }
 
+function storeIsAway() {
+  light(by("verdict"), "doubt", "unknown: the store does not answer");
+  light(steps.get("store").firstChild, "bad", "store");
+}
+
 // What is asked for again and again. A request that fails says so by the light of what it was about.
 
 function every(pause, ask) {
@@ -257,7 +262,7 @@ every(LEDGER_EVERY, async () => {
   try {
     drawLedger(await api("/ledger"));
   } catch (error) {
-    light(by("verdict"), "doubt", "the store does not answer");
+    storeIsAway();
     throw error;
   }
 });
@@ -288,7 +293,10 @@ setInterval(() => {
 // At once, to show something; and again when the stream has begun, to miss nothing.
 loadSensors().catch(() => {});
 listen({
-  onState: (state, words) => light(by("stream"), state, words),
+  onState: (state, words) => {
+    light(by("stream"), state, words);
+    if (state === "bad") storeIsAway();
+  },
   onBegin: loadSensors,
   onReadings: (readings) => {
     counted += readings.length;
