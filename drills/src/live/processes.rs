@@ -107,8 +107,8 @@ impl RunningSite {
                 Ok(self.role(role).filter(|new| *new != old))
             });
             let new = new.await?;
-            let name = role.name();
-            trial.saw(format!("{name}: process {old} ended by {signal:?}, {new} took its place"));
+            let done = if signal == Signal::KILL { "killed" } else { "told to end" };
+            trial.saw(format!("{}: process {old} {done}, {new} took its place", role.name()));
         }
         trial.repaired();
         Ok(())
