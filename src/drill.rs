@@ -56,7 +56,8 @@ pub struct Options {
     /// Only the line of JSON
     #[arg(long)]
     json: bool,
-    /// Keep the site directory and say where it is; it is kept anyway if a drill does not pass
+    /// Keep the site directory (with --site: what the drill's sensors wrote) and say where it is; it is kept
+    /// anyway if a drill does not pass
     #[arg(long)]
     keep: bool,
     /// How often the fault comes

@@ -1,8 +1,9 @@
 //! Sensors that are on a site for a drill only.
 
+use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::{fs, os::unix::process::CommandExt};
 
 use anyhow::{Context, ensure};
 use vigia_kit::config::ConfigError;
