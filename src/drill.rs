@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::runtime::Builder;
 use vigia_drills::catalog::{CONTROLS, DRILLS, Drill, find};
-use vigia_drills::compose::ComposeDrill;
+use vigia_drills::live::{self, NotRunning};
 use vigia_drills::load::NoSensorProgram;
 use vigia_drills::report::{Verdict, markdown};
 use vigia_drills::run_all;
@@ -32,12 +32,19 @@ what the sensors were acknowledged with what the API exports. It prints one line
 Exits 0 only if every verdict is pass; for controls, only if the oracle saw every deliberate defect.
 The verdict is unknown, which is no pass, where the machine does not let something be tried.
 
+With --site nothing is made: a drill adds two sensors to the site, with the highest free numbers, judges by
+them, and revokes them at the end. Their readings stay in the store. Losing the journal and restoring the
+store are not among these drills, as they would destroy the site's data.
+
 Examples:
   vigia drill list
   vigia drill kill-store --seed 7
   vigia drill short                 one of each kind of fault, few times: minutes
   vigia drill all --report drills.md
   vigia drill chaos --for 10m --seed 3
+  vigia drill list --site /srv/vigia
+  vigia drill all --site /srv/vigia on a site that 'vigia up' runs, with 'allowed = true' under [drills]
+  vigia drill chaos --for 5m --site /srv/vigia
   vigia drill all --compose         on containers: compose.yaml with compose/drills.yaml, up and running
   vigia drill controls              needs cargo build --release --features sabotage")]
 pub struct Options {
@@ -49,7 +56,8 @@ pub struct Options {
     /// Only the line of JSON
     #[arg(long)]
     json: bool,
-    /// Keep the site directory and say where it is; it is kept anyway if a drill does not pass
+    /// Keep the site directory (with --site: what the drill's sensors wrote) and say where it is; it is kept
+    /// anyway if a drill does not pass
     #[arg(long)]
     keep: bool,
     /// How often the fault comes
@@ -61,6 +69,9 @@ pub struct Options {
     /// How long random faults go on
     #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
     time: Option<Duration>,
+    /// Drill this site of processes, which runs under `vigia up` and allows it, instead of one made for it
+    #[arg(long, value_name = "DIR", conflicts_with = "compose")]
+    site: Option<PathBuf>,
     /// Drill a Docker Compose project that runs and allows it, instead of a site made for it
     #[arg(long, value_name = "PROJECT", num_args = 0..=1, require_equals = true, default_missing_value = "vigia")]
     compose: Option<String>,
@@ -96,16 +107,14 @@ async fn drill(options: &Options) -> Outcome {
         down: options.down,
         time: options.time,
     };
-    let (reports, good) = match options.name.as_str() {
-        "list" => {
-            print(&list(options.compose.is_some()))?;
+    let (reports, good) = match (options.name.as_str(), &options.site, &options.compose) {
+        ("list", ..) => {
+            print(&list(options))?;
             return Ok(Answer::Yes);
         }
-        name if options.compose.is_some() => {
-            let project = options.compose.as_deref().unwrap_or_default();
-            vigia_drills::compose::run(project, name, &how).await?
-        }
-        "short" => {
+        (name, Some(site), _) => live::on_site(site, name, &how).await?,
+        (name, _, Some(project)) => live::on_project(project, name, &how).await?,
+        ("short", ..) => {
             let less = vigia_drills::Options {
                 times: how.times.or(Some(SHORT_TIMES)),
                 down: how.down.or(Some(SHORT_DOWN)),
@@ -113,9 +122,9 @@ async fn drill(options: &Options) -> Outcome {
             };
             run_all(DRILLS.iter().filter(|drill| drill.short), &less).await?
         }
-        "all" => run_all(DRILLS.iter().filter(|drill| drill.is_built()), &how).await?,
-        "controls" => run_all(CONTROLS, &how).await?,
-        name => {
+        ("all", ..) => run_all(DRILLS.iter().filter(|drill| drill.is_built()), &how).await?,
+        ("controls", ..) => run_all(CONTROLS, &how).await?,
+        (name, ..) => {
             let drill = find(name).ok_or_else(|| {
                 ConfigError(format!("there is no drill {name:?}; 'vigia drill list' shows all"))
             })?;
@@ -130,20 +139,23 @@ async fn drill(options: &Options) -> Outcome {
     Ok(if good { Answer::Yes } else { Answer::No })
 }
 
-fn list(compose: bool) -> String {
+fn list(options: &Options) -> String {
+    let live = match (&options.site, &options.compose) {
+        (Some(_), _) => Some(live::site_faults()),
+        (None, Some(_)) => Some(live::project_faults()),
+        (None, None) => None,
+    };
     let row = |drill: &Drill| vec![drill.name.to_owned(), drill.sentence.to_owned()];
-    let rows: Vec<Vec<String>> = if compose {
-        let all = ComposeDrill::all().into_iter();
-        all.map(|drill| vec![drill.name(), drill.sentence()]).collect()
-    } else {
-        DRILLS.iter().chain(CONTROLS).map(row).collect()
+    let rows: Vec<Vec<String>> = match live {
+        Some(faults) => faults.iter().map(|fault| vec![fault.name(), fault.sentence()]).collect(),
+        None => DRILLS.iter().chain(CONTROLS).map(row).collect(),
     };
     columns(&rows)
 }
 
 fn as_unavailable(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<NoSensorProgram>() {
-        Some(missing) => Unavailable(missing.to_string()).into(),
-        None => error,
+    if error.is::<NoSensorProgram>() || error.is::<NotRunning>() {
+        return Unavailable(error.to_string()).into();
     }
+    error
 }

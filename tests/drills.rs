@@ -3,6 +3,9 @@
 //! They load the machine, so that they run one after the other, also under a runner that starts a process
 //! per test. The C++ sensor must have been built.
 
+#[allow(dead_code)]
+mod support;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -11,6 +14,8 @@ use std::process::{Command, Output, Stdio};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use support::up::Up;
+use support::{TestSite, eventually};
 
 /// Held while a drill runs.
 struct Turn(#[expect(dead_code, reason = "held, not read")] File);
@@ -184,6 +189,55 @@ fn an_interrupted_drill_leaves_nothing_behind() {
     assert_eq!(child.wait().expect("it ends").code(), Some(69));
     assert_eq!(processes_of(&site), 0);
     assert!(!Path::new(&site).exists());
+}
+
+fn allow_drills(site: &TestSite) {
+    let file = site.path("vigia.toml");
+    let text = fs::read_to_string(&file).expect("a configuration");
+    let allowing = text.replace("\n[drills]\n", "\n[drills]\nallowed = true\n");
+    assert_ne!(text, allowing, "it has the section");
+    fs::write(&file, allowing).expect("a configuration");
+}
+
+/// The sensors of a site that drills have added, and whether all are revoked and their keys gone.
+fn guests(site: &TestSite) -> (Vec<i64>, bool) {
+    let list = site.vigia(&["sensor", "list", "--json"]);
+    let list: Vec<Value> = serde_json::from_str(list.succeeded()).expect("JSON");
+    let ids = list.iter().filter_map(|sensor| sensor["id"].as_i64()).collect();
+    (ids, list.iter().all(|one| one["revoked"] == true && one["key_file"].is_null()))
+}
+
+#[test]
+fn a_running_site_is_drilled_with_sensors_of_the_drills_own() {
+    let _turn = Turn::wait();
+    let site = TestSite::with(&["--tls"]);
+    let drill = |name| drill(&[name, "--site", site.arg(), "--json"]);
+    let ended = |name| drill(name).output().expect("the command starts");
+    is_refused(&ended("kill-store"), 64, "'allowed = true' under [drills]");
+    allow_drills(&site);
+    is_refused(&ended("kill-store"), 69, "vigia up");
+    is_refused(&ended("lose-journal"), 64, "expected all or one of kill-broker");
+    let up = Up::start(&site);
+    let before = up.all_pids();
+    eventually("all listen", || site.vigia(&["ledger"]).out.contains("balanced").then_some(()));
+
+    let output = ended("kill-store");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(lines(&output)[0]["verdict"], "pass", "{output:?}");
+    assert_eq!(guests(&site), (vec![32_766, 32_767], true));
+    let changed = up.all_pids().iter().zip(&before).filter(|(new, old)| new != old).count();
+    assert_eq!(changed, 1, "only the store was killed");
+
+    // Interrupted while a role is frozen.
+    let store = up.pid("store", None);
+    let state = || fs::read_to_string(format!("/proc/{store}/stat")).expect("the store runs");
+    let mut child =
+        drill("pause-store").args(["--down", "1h"]).spawn().expect("the command starts");
+    eventually("the store is frozen", || state().contains(") T ").then_some(()));
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(69));
+    assert!(!state().contains(") T "), "{}", state());
+    assert_eq!(guests(&site), (vec![32_764, 32_765, 32_766, 32_767], true));
 }
 
 /// Processes with a path of the site in their command line.

@@ -5,58 +5,10 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::{Child, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use support::{TestSite, command, eventually};
-
-struct Up<'a> {
-    site: &'a TestSite,
-    process: Child,
-}
-
-impl<'a> Up<'a> {
-    fn start(site: &'a TestSite) -> Self {
-        let mut command = command(&["up", "--site", site.arg()]);
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Self { site, process }
-    }
-
-    fn state(&self) -> Option<Value> {
-        serde_json::from_slice(&fs::read(self.site.path("run/up.json")).ok()?).ok()
-    }
-
-    /// The process of a role, once it has one other than `known`.
-    fn pid(&self, role: &str, known: Option<i32>) -> i32 {
-        eventually(&format!("a process of {role}"), || {
-            let pid = self.state()?["roles"][role]["pid"].as_i64()?;
-            i32::try_from(pid).ok().filter(|pid| Some(*pid) != known)
-        })
-    }
-
-    fn all_pids(&self) -> Vec<i32> {
-        ["broker", "verify", "transform", "store", "alert"]
-            .map(|role| self.pid(role, None))
-            .to_vec()
-    }
-
-    fn signal(&mut self, signal: Signal) -> Option<i32> {
-        send(self.process.id().cast_signed(), signal);
-        self.process.wait().unwrap().code()
-    }
-}
-
-impl Drop for Up<'_> {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn send(pid: i32, signal: Signal) {
-    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
-}
+use rustix::process::Signal;
+use support::up::{Up, send};
+use support::{TestSite, eventually};
 
 fn is_role(pid: i32) -> bool {
     // A zombie that nobody has reaped yet has an empty command line.

@@ -1,11 +1,16 @@
 //! The system from the outside: its REST API.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use vigia_kit::api::client;
+use vigia_kit::config::Store;
+use vigia_kit::tokens::BearerToken;
 
 use crate::books::Books;
 use crate::oracle::{Exported, Quarantined};
@@ -14,7 +19,7 @@ use crate::truth::{Measured, Place, QUANTITIES};
 
 const PAGE: &str = "10000";
 /// A client waits no longer.
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug)]
@@ -72,8 +77,23 @@ impl Api {
     pub fn new(site: &Site) -> anyhow::Result<Self> {
         let address = site.addresses().context("the site has no addresses")?.api;
         // Sites of drills listen on this machine alone, where reading needs no token.
-        let client = vigia_kit::api::client(None, None, ANSWER_WITHIN)?;
+        let client = client(None, None, ANSWER_WITHIN)?;
         Ok(Self::at(client, &format!("http://{address}")))
+    }
+
+    /// Where this store's API is bound, by TLS if it has it, with a token.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn of(
+        store: &Store,
+        bound: SocketAddr,
+        token: &Path,
+        authority: &Path,
+    ) -> anyhow::Result<Self> {
+        let token = BearerToken::load(token)?;
+        let client = client(store.tls.then_some(authority), Some(&token), ANSWER_WITHIN)?;
+        Ok(Self::at(client, &store.url(bound)))
     }
 
     async fn get<T: DeserializeOwned>(

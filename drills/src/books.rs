@@ -79,16 +79,80 @@ pub struct Journal {
 /// Under way from the journal to the store, at most.
 const REPORT_TRAVELS: Duration = Duration::from_millis(250);
 
+impl Counts {
+    /// Of which it is known what became of them.
+    pub fn accounted(&self) -> u64 {
+        self.stored + self.quarantined + self.duplicate + self.lost
+    }
+}
+
 impl Books {
-    /// Whether the journal has spoken since this long ago, and everything it has taken is accounted for:
-    /// it may have taken more than it has acknowledged.
-    pub fn are_settled(&self, acknowledged: u64, since: Duration) -> bool {
+    /// Whether the journal has spoken since this long ago, and is understood.
+    pub fn are_known_since(&self, since: Duration) -> bool {
         let newest = self.journals.iter().filter_map(|journal| journal.age_ms).min();
         let is_fresh =
             newest.is_some_and(|age| Duration::from_millis(age) + REPORT_TRAVELS <= since);
-        is_fresh
-            && self.verdict != "unknown"
+        is_fresh && self.verdict != "unknown"
+    }
+
+    /// Whether the journal has spoken since this long ago, and everything it has taken is accounted for:
+    /// it may have taken more than it has acknowledged.
+    pub fn are_settled(&self, acknowledged: u64, since: Duration) -> bool {
+        self.are_known_since(since)
             && self.readings.in_flight == Some(0)
             && self.readings.accepted.is_some_and(|accepted| accepted >= acknowledged)
+    }
+
+    /// What is wrong now and was not before, in sentences.
+    pub fn worse_than(&self, before: &Self) -> Vec<String> {
+        let wrong = |books: &Self| {
+            [
+                (books.readings.lost, "are lost"),
+                (books.readings.quarantined, "are in quarantine"),
+                (books.readings.duplicate, "came twice"),
+                (books.gaps.unexplained, "are missing unexplained"),
+                (books.conflicts, "came twice and say something else"),
+                (books.orphaned_logs.len() as u64, "logs are without a journal"),
+            ]
+        };
+        let grown = wrong(self).into_iter().zip(wrong(before)).filter(|(now, old)| now.0 > old.0);
+        let mut found: Vec<String> = grown
+            .map(|((now, what), (old, _))| format!("the ledger says {now} {what}, {old} before"))
+            .collect();
+        if self.verdict != "balanced" && self.verdict != before.verdict {
+            found.push(format!("the ledger is {}, {} before", self.verdict, before.verdict));
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_not_wrong_before_is_worse() {
+        let before = Books {
+            verdict: "unbalanced".to_owned(),
+            readings: Counts { stored: 5, lost: 2, ..Counts::default() },
+            ..Books::default()
+        };
+        let mut now = before.clone();
+        now.readings.stored = 9;
+        assert!(now.worse_than(&before).is_empty());
+        assert!(
+            Books { verdict: "balanced".to_owned(), ..now.clone() }.worse_than(&before).is_empty()
+        );
+        now.readings.lost = 3;
+        now.gaps.unexplained = 1;
+        now.verdict = "unknown".to_owned();
+        assert_eq!(
+            now.worse_than(&before),
+            [
+                "the ledger says 3 are lost, 2 before",
+                "the ledger says 1 are missing unexplained, 0 before",
+                "the ledger is unknown, unbalanced before",
+            ]
+        );
     }
 }

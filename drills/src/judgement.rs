@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use crate::api::Api;
+use crate::books::Books;
 use crate::oracle::{self, Expected, Findings, disagreements};
 use crate::report::Report;
 use crate::truth::Truth;
+use crate::wait;
 
 /// Everything acknowledged is accounted for this long after the sensors have ended.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
@@ -51,6 +53,27 @@ pub async fn drained(api: &Api, acknowledged: u64) -> anyhow::Result<Duration> {
     }
 }
 
+/// Waits until everything that was accepted until now is accounted for, whatever comes in meanwhile.
+/// Returns the ledger that says so.
+///
+/// # Errors
+/// If not everything is.
+pub async fn caught_up(api: &Api) -> anyhow::Result<Books> {
+    let begun = Instant::now();
+    let mut accepted = None;
+    let what = || "all that was accepted is accounted for".to_owned();
+    wait::until(DRAINED_WITHIN, what, async || {
+        let asked = begun.elapsed();
+        let books = api.ledger().await.ok().filter(|books| books.are_known_since(asked));
+        Ok(books.filter(|books| {
+            // Until now: by the first report since.
+            accepted = accepted.or(books.readings.accepted);
+            accepted.is_some_and(|accepted| books.readings.accounted() >= accepted)
+        }))
+    })
+    .await
+}
+
 /// Exports everything and lets the oracle look at it.
 ///
 /// # Errors
@@ -66,7 +89,23 @@ pub async fn find(api: &Api, claims: BTreeMap<i16, Vec<&Truth>>) -> anyhow::Resu
     Ok(oracle::judge(sensors, &poison))
 }
 
-/// Writes into the report what the oracle says, and where the ledger says otherwise.
+/// Writes into the report what the oracle says of these sensors.
+///
+/// # Errors
+/// If something cannot be exported.
+pub async fn judge_claims(
+    api: &Api,
+    claims: BTreeMap<i16, Vec<&Truth>>,
+    expected: Expected,
+    report: &mut Report,
+) -> anyhow::Result<Findings> {
+    let findings = find(api, claims).await?;
+    report.found(&findings);
+    report.reasons.extend(findings.defects(expected));
+    Ok(findings)
+}
+
+/// Writes into the report what the oracle says of all sensors, and where the ledger says otherwise.
 ///
 /// # Errors
 /// If something cannot be exported.
@@ -76,18 +115,39 @@ pub async fn judge(
     expected: Expected,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let findings = find(api, claims).await?;
+    let findings = judge_claims(api, claims, expected, report).await?;
     let books = api.ledger().await?;
     report.ledger = books.verdict.clone();
-    report.found(&findings);
-    report.reasons.extend(findings.defects(expected));
     report.reasons.extend(disagreements(&findings, &books, expected));
     // Of poison it complains for good, and with the numbers that have just been compared.
     if !expected.poison {
         report.reasons.extend(books.reasons.iter().map(|reason| format!("ledger: {reason}")));
     }
+    give_examples(&findings, report);
+    Ok(())
+}
+
+/// Writes into the report what the oracle says of some sensors of a site that has others, and what is
+/// worse in its ledger than before.
+///
+/// # Errors
+/// If something cannot be exported.
+pub async fn judge_guests(
+    api: &Api,
+    claims: BTreeMap<i16, Vec<&Truth>>,
+    before: &Books,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let books = caught_up(api).await?;
+    report.ledger = books.verdict.clone();
+    let findings = judge_claims(api, claims, Expected::NOTHING, report).await?;
+    report.reasons.extend(books.worse_than(before));
+    give_examples(&findings, report);
+    Ok(())
+}
+
+fn give_examples(findings: &Findings, report: &mut Report) {
     if !report.reasons.is_empty() {
         report.reasons.extend(findings.examples.iter().map(|example| format!("such as {example}")));
     }
-    Ok(())
 }

@@ -50,7 +50,8 @@ pub struct Rate {
 pub struct Load {
     program: PathBuf,
     executable: PathBuf,
-    site: PathBuf,
+    /// Of spools, truth files, and what sensors say.
+    directory: PathBuf,
     ingress: SocketAddr,
     seed: u64,
     hertz: u32,
@@ -75,7 +76,7 @@ struct Sensor {
 }
 
 impl Load {
-    /// For a site whose sensors connect to `ingress`. None runs yet.
+    /// For a site of a drill's own, whose sensors connect to `ingress`. None runs yet.
     ///
     /// # Errors
     /// What the file system says.
@@ -86,22 +87,32 @@ impl Load {
         rate: Rate,
         seed: u64,
     ) -> anyhow::Result<Self> {
-        for part in ["truth", "spools"] {
-            fs::create_dir_all(site.file(part)).context("cannot make the sensors' directories")?;
-        }
-        let mut load = Self {
-            program,
-            executable: site.executable.clone(),
-            site: site.path().to_owned(),
-            ingress,
-            seed,
-            hertz: rate.hertz,
-            sensors: Vec::new(),
-        };
+        let executable = site.executable.clone();
+        let mut load = Self::within(site.path(), executable, ingress, program, rate.hertz, seed)?;
         for id in 1..=rate.sensors {
-            load.add(id, load.site.join(format!("devices/{id}.key")), true);
+            load.add(id, site.file(&format!("devices/{id}.key")), true);
         }
         Ok(load)
+    }
+
+    /// Without sensors yet; what those write goes to this directory.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn within(
+        directory: &Path,
+        executable: PathBuf,
+        ingress: SocketAddr,
+        program: PathBuf,
+        hertz: u32,
+        seed: u64,
+    ) -> anyhow::Result<Self> {
+        for part in ["truth", "spools"] {
+            let part = directory.join(part);
+            fs::create_dir_all(part).context("cannot make the sensors' directories")?;
+        }
+        let (directory, sensors) = (directory.to_owned(), Vec::new());
+        Ok(Self { program, executable, directory, ingress, seed, hertz, sensors })
     }
 
     /// One more sensor with this key, which does not run yet. `owes`: it must deliver all it takes.
@@ -122,7 +133,7 @@ impl Load {
         owes: bool,
         recorded: Option<PathBuf>,
     ) {
-        let truth = TruthFile::new(self.site.join(format!("truth/{name}.txt")));
+        let truth = TruthFile::new(self.directory.join(format!("truth/{name}.txt")));
         let (retired, child) = (false, None);
         self.sensors.push(Sensor { id, name, key, owes, retired, recorded, child, truth });
     }
@@ -134,8 +145,10 @@ impl Load {
     /// What the file system says.
     pub fn clone_sensor(&mut self, id: i16) -> anyhow::Result<()> {
         let name = format!("{id}-clone");
-        copy_files(&self.spool(id), &self.site.join("spools").join(&name))?;
-        self.add_as(id, name, self.site.join(format!("devices/{id}.key")), false, None);
+        copy_files(&self.spool(id), &self.directory.join("spools").join(&name))?;
+        let original = self.sensors.iter().find(|sensor| sensor.id == id);
+        let key = original.context("there is no sensor to clone")?.key.clone();
+        self.add_as(id, name, key, false, None);
         Ok(())
     }
 
@@ -159,7 +172,7 @@ impl Load {
     /// # Errors
     /// If one cannot be started.
     pub fn start_blindly(&mut self) -> anyhow::Result<()> {
-        let file = |path: String| self.site.join(path);
+        let file = |path: String| self.directory.join(path);
         let is_down = |sensor: &&mut Sensor| sensor.child.is_none() && !sensor.retired;
         for sensor in self.sensors.iter_mut().filter(is_down) {
             let id = sensor.id;
@@ -207,6 +220,15 @@ impl Load {
     /// All sensors with what they claim, as of the last [`Load::catch_up`].
     pub fn truths(&self) -> impl Iterator<Item = (i16, &TruthFile)> {
         self.sensors.iter().map(|sensor| (sensor.id, &sensor.truth))
+    }
+
+    /// What all that have a sensor's number claim, as of the last [`Load::catch_up`].
+    pub fn claims(&self) -> BTreeMap<i16, Vec<&Truth>> {
+        let mut claims: BTreeMap<i16, Vec<&Truth>> = BTreeMap::new();
+        for (sensor, file) in self.truths() {
+            claims.entry(sensor).or_default().push(&file.truth);
+        }
+        claims
     }
 
     /// Numbers acknowledged to all of them. What was acknowledged to a sensor and to its clone is one.
@@ -268,7 +290,7 @@ impl Load {
 
     /// Where the sensor keeps what it holds.
     pub fn spool(&self, id: i16) -> PathBuf {
-        self.site.join(format!("spools/{id}"))
+        self.directory.join(format!("spools/{id}"))
     }
 
     /// Takes a dead sensor's memory.

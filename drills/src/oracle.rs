@@ -205,7 +205,7 @@ pub fn disagreements(findings: &Findings, books: &Books, expected: Expected) -> 
         counts.stored == findings.stored,
         format!("the ledger says {} are stored, {} are exported", counts.stored, findings.stored),
     );
-    let accounted = counts.stored + counts.quarantined + counts.duplicate + counts.lost;
+    let accounted = counts.accounted();
     unless(
         counts.accepted == Some(accounted),
         format!(

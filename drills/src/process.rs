@@ -71,10 +71,16 @@ impl Process {
         Some(kib * 1024)
     }
 
+    /// Its command line, program first; empty if it is gone.
+    pub fn arguments(self) -> Vec<Vec<u8>> {
+        let command = fs::read(format!("/proc/{self}/cmdline")).unwrap_or_default();
+        let arguments = command.strip_suffix(b"\0").unwrap_or(&command);
+        arguments.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+    }
+
     /// Whether its command line has an argument that begins like this: numbers are used again.
     pub fn has_argument(self, beginning: &[u8]) -> bool {
-        let command = fs::read(format!("/proc/{self}/cmdline")).unwrap_or_default();
-        command.split(|byte| *byte == 0).any(|argument| argument.starts_with(beginning))
+        self.arguments().iter().any(|argument| argument.starts_with(beginning))
     }
 }
 

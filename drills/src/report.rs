@@ -55,7 +55,7 @@ pub struct Report {
     /// Why it is no pass.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
-    /// Where the site is, if it was kept.
+    /// Where the site is, or what a drill's sensors on another's site wrote, if it was kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<PathBuf>,
     /// What was done, in order; for people.

@@ -62,6 +62,14 @@ pub struct Addresses {
     pub metrics: SocketAddr,
 }
 
+impl Addresses {
+    /// Of the site in this directory, as soon as all of them are bound.
+    pub fn read(site: &Path) -> Option<Self> {
+        let text = fs::read_to_string(site.join("run/addresses.json")).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+}
+
 impl Site {
     /// Makes it, with sensors 1 to `sensors`.
     ///
@@ -147,8 +155,7 @@ impl Site {
 
     /// What its roles have bound so far.
     pub fn addresses(&self) -> Option<Addresses> {
-        let text = fs::read_to_string(self.file("run/addresses.json")).ok()?;
-        serde_json::from_str(&text).ok()
+        Addresses::read(self.path())
     }
 
     async fn vigia(&self, arguments: &[&OsStr]) -> anyhow::Result<String> {

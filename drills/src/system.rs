@@ -1,6 +1,5 @@
 //! The real system: `vigia up`, its roles, and every way to end them.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -10,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::Signal;
-use serde::Deserialize;
 use tokio::process::{Child, Command};
 use vigia_kit::site::Role;
 
 use crate::process::Process;
+use crate::roster::{Pids, Roster};
 use crate::site::Site;
 use crate::wait;
 
@@ -35,22 +34,6 @@ pub struct System {
     /// Every process it was ever seen to have.
     seen: Vec<Process>,
 }
-
-/// `run/up.json`
-#[derive(Debug, Deserialize)]
-struct Processes {
-    up: u32,
-    roles: BTreeMap<String, Listed>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct Listed {
-    pid: Option<u32>,
-    restarts: u64,
-}
-
-/// The processes of all roles at one moment.
-pub type Pids = BTreeMap<&'static str, Process>;
 
 impl System {
     /// Nothing yet.
@@ -105,27 +88,19 @@ impl System {
         self.up.as_ref().and_then(|up| Process::new(up.id()?))
     }
 
-    fn listed(&self) -> Option<Processes> {
-        let text = fs::read_to_string(self.site.join("run/up.json")).ok()?;
-        let processes: Processes = serde_json::from_str(&text).ok()?;
+    fn roster(&self) -> Option<Roster> {
         // What another supervisor wrote is not this one's.
-        (Process::new(processes.up) == self.supervisor()).then_some(processes)
+        Roster::read(&self.site).filter(|roster| roster.supervisor() == self.supervisor())
     }
 
     /// How often the role was started after it had died.
     pub fn restarts(&self, role: Role) -> u64 {
-        let listed = self.listed();
-        listed.and_then(|all| all.roles.get(role.name()).copied()).map_or(0, |one| one.restarts)
+        self.roster().map_or(0, |roster| roster.restarts(role))
     }
 
     /// The roles that are alive.
     pub fn pids(&self) -> Pids {
-        let Some(processes) = self.listed() else { return Pids::new() };
-        let alive = |role: Role| {
-            let process = Process::new(processes.roles.get(role.name())?.pid?)?;
-            process.state().map(|_| (role.name(), process))
-        };
-        Role::ALL.into_iter().filter_map(alive).collect()
+        self.roster().map_or_else(Pids::new, |roster| roster.pids())
     }
 
     /// One role.

@@ -1,5 +1,7 @@
 //! The command as its users see it: arguments in, exit code and text out.
 
+pub mod up;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

@@ -13,7 +13,7 @@ use vigia_protocol::message::Hello;
 use super::Scene;
 use crate::crowd::{Borne, Crowd, allow_connections, babble, crawl, flood};
 use crate::random::Random;
-use crate::system::Pids;
+use crate::roster::Pids;
 
 /// Between two looks for new acknowledgements.
 const LOOK_EVERY: Duration = Duration::from_millis(5);

@@ -6,8 +6,8 @@ use anyhow::{Context, ensure};
 use vigia_kit::site::Role;
 
 use super::Scene;
+use crate::roster::Pids;
 use crate::strace::Strace;
-use crate::system::Pids;
 use crate::wait;
 
 /// A full disk, a failing sync and a dead router are noticed this soon.

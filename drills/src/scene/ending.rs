@@ -1,14 +1,11 @@
 //! The end: everything delivered, accounted for, and judged.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, bail};
 
 use super::Scene;
 use crate::judgement::{self, find, judge};
 use crate::oracle::Findings;
 use crate::report::{Report, Verdict};
-use crate::truth::Truth;
 
 impl Scene {
     /// Ends the load, waits until everything is accounted for, and lets the oracle judge. `played` is
@@ -49,21 +46,12 @@ impl Scene {
         if let Some(alarms) = &self.alarms {
             report.evidence.push(alarms.judge(&self.api).await?);
         }
-        judge(&self.api, self.claims(), self.drill.expected, report).await
-    }
-
-    /// What all that have a sensor's number claim.
-    fn claims(&self) -> BTreeMap<i16, Vec<&Truth>> {
-        let mut claims: BTreeMap<i16, Vec<&Truth>> = BTreeMap::new();
-        for (sensor, file) in self.load.truths() {
-            claims.entry(sensor).or_default().push(&file.truth);
-        }
-        claims
+        judge(&self.api, self.load.claims(), self.drill.expected, report).await
     }
 
     /// What the oracle finds in what the API exports now.
     pub(super) async fn exported_findings(&self) -> anyhow::Result<Findings> {
-        find(&self.api, self.claims()).await
+        find(&self.api, self.load.claims()).await
     }
 
     /// Waits until everything acknowledged is accounted for; or nothing moves any more.

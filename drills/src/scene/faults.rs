@@ -9,11 +9,11 @@ use rustix::process::Signal;
 use vigia_kit::site::Role;
 
 use super::{LONGEST_SILENCE, RECOVERED_WITHIN, Scene};
-use crate::system::Pids;
+use crate::roster::Pids;
 use crate::wait;
 
 /// A role that died is there again, with its supervisor's pauses.
-const REPLACED_WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const REPLACED_WITHIN: Duration = Duration::from_secs(30);
 
 impl Scene {
     /// kill -9 of a role; the supervisor starts another.

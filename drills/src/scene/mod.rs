@@ -8,7 +8,7 @@ mod clocks;
 mod crowds;
 mod disk;
 mod ending;
-mod faults;
+pub(crate) mod faults;
 mod insiders;
 mod ledger;
 pub mod network;
