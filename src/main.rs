@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod broker;
 mod cert;
+mod colour;
 mod drill;
 mod duration;
 mod exit;
@@ -21,6 +22,7 @@ mod table;
 mod token;
 mod up;
 mod user;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -65,6 +67,8 @@ enum Command {
     Up(up::Options),
     /// Show what became of every accepted reading; exits 0 only if the books balance
     Ledger(ledger::Options),
+    /// Watch a plant by its API: tell what begins to be wrong, and what ends
+    Watch(watch::Options),
     /// Whether a running role does its work, by a real round trip
     Health(health::Options),
     /// Run one role: sensors' port, journal, embedded MQTT broker; or adopt another store
@@ -102,6 +106,7 @@ fn main() -> ExitCode {
         Command::Audit(options) => audit::run(&options),
         Command::Up(options) => up::run(&options),
         Command::Ledger(options) => ledger::run(&options),
+        Command::Watch(options) => watch::run(&options),
         Command::Health(options) => health::run(&options),
         Command::Broker(options) => broker::run(&options),
         Command::Verify(options) => role::run(Role::Verify, &options),
