@@ -92,7 +92,7 @@ impl Plant {
         let now = books.time().context("the ledger has no time")?;
         let (newest, too_many) = newest(&self.asker).await?;
         let strangers =
-            newest.iter().filter(|reading| !self.sensors.get(reading.sensor).is_none()).cloned();
+            newest.iter().filter(|reading| self.sensors.get(reading.sensor).is_none()).cloned();
         let asker = Arc::clone(&self.asker);
         let known = all(strangers.collect(), move |reading: Newest| {
             let asker = Arc::clone(&asker);
@@ -122,8 +122,10 @@ async fn newest(asker: &Arc<Asker>) -> anyhow::Result<(Vec<Newest>, bool)> {
     let mut readings = all(ids, move |sensor| {
         let asker = Arc::clone(&asker);
         async move {
-            let reading: Newest = asker.ask(&format!("/api/v1/sensors/{sensor}/latest")).await?;
-            Ok(Newest { sensor, ..reading })
+            let path = format!("/api/v1/sensors/{sensor}/latest");
+            let mut reading: Newest = asker.ask(&path).await?;
+            reading.sensor = sensor;
+            Ok(reading)
         }
     })
     .await?;
