@@ -179,11 +179,12 @@ impl Watch<'_> {
             return Ok(true);
         }
         let wrong = if self.conditions.any() { "" } else { "; nothing is wrong" };
-        let sensors = found.newest.len();
-        say(&format!(
-            "{}: {sensors} sensors, ledger {}{wrong}\n",
-            self.options.api, found.books.verdict
-        ))
+        let sensors = match found.newest.len() {
+            1 => "1 sensor".to_owned(),
+            number => format!("{number} sensors"),
+        };
+        let Options { api, .. } = self.options;
+        say(&format!("{api}: {sensors}, ledger {}{wrong}\n", found.books.verdict))
     }
 }
 

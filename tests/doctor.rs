@@ -91,7 +91,7 @@ fn a_running_site_is_well_by_round_trips() {
     let well = with(&report, "ok");
     let held = well.iter().filter(|line| line.contains(", held by ")).count();
     assert_eq!(held, 5, "{well:#?}");
-    for part in ["sensors' port", "clocks", "audit logs", "certificate of store", "disk of store"] {
+    for part in ["sensors' port", "clocks", "audit logs", "certificate of store"] {
         assert!(well.iter().any(|line| line.starts_with(part)), "{part}: {well:#?}");
     }
 }

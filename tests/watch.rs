@@ -232,7 +232,7 @@ fn each_condition_is_told_once_when_it_begins_and_once_when_it_ends() {
 fn a_single_look_says_by_its_exit_code_whether_anything_is_wrong() {
     let mut plant = Plant::start();
     let well = plant.once(&[]);
-    assert!(well.succeeded().contains("1 sensors, ledger balanced; nothing is wrong"), "{well:?}");
+    assert!(well.succeeded().contains("1 sensor, ledger balanced; nothing is wrong"), "{well:?}");
     assert_eq!(plant.once(&["--json"]).succeeded(), "");
 
     // The rules of the site itself, as the alert role has them.

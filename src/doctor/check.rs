@@ -62,6 +62,6 @@ impl Check {
             Verdict::Fail => (Colour::Red, "fail"),
         };
         let todo = self.todo.as_ref().map_or(String::new(), |todo| format!("; {todo}"));
-        format!("{}  {:<22}  {}{todo}", colours.paint(colour, word), self.check, self.found)
+        format!("{}  {:<24}  {}{todo}", colours.paint(colour, word), self.check, self.found)
     }
 }

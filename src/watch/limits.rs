@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const EVERY_AT_LEAST: Duration = Duration::from_millis(100);
 /// Pauses before a question that got no answer is asked again; after the last, the API counts as silent.
 pub const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(500)];
+/// What was asked longer ago is not asked again: who waited for an answer in vain has waited enough.
+pub const ASK_AGAIN_WITHIN: Duration = Duration::from_secs(2);
 /// Questions under way at one time.
 pub const IN_FLIGHT: usize = 8;
 /// Sensors that are watched: those with the lowest ids.

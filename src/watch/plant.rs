@@ -4,6 +4,7 @@
 //! business, which sees every reading.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -13,7 +14,9 @@ use vigia_kit::config::ConfigError;
 use vigia_protocol::header::SensorId;
 use vigia_protocol::time::Micros;
 
-use super::limits::{ASK_AGAIN, IN_FLIGHT, INTERVAL_READINGS, PAGE_SENSORS, SENSORS};
+use super::limits::{
+    ASK_AGAIN, ASK_AGAIN_WITHIN, IN_FLIGHT, INTERVAL_READINGS, PAGE_SENSORS, SENSORS,
+};
 use super::newest::Newest;
 use super::rules::plausible;
 use super::sensors::{Sensor, Sensors, usual_interval};
@@ -159,6 +162,7 @@ struct Asker(Api);
 
 impl Asker {
     async fn ask<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let begun = Instant::now();
         let mut pauses = ASK_AGAIN.iter();
         loop {
             match self.0.get(path).await {
@@ -171,8 +175,10 @@ impl Asker {
                 }
                 Err(error) if error.is::<ConfigError>() => return Err(error),
                 Err(error) => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(*pause).await,
-                    None => return Err(error),
+                    Some(pause) if begun.elapsed() < ASK_AGAIN_WITHIN => {
+                        tokio::time::sleep(*pause).await;
+                    }
+                    _ => return Err(error),
                 },
             }
         }
