@@ -33,12 +33,19 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show all lines, by time
+    #[command(after_help = "\
+Examples:
+  vigia audit show --site /srv/vigia
+  vigia audit show --json | grep login-refused")]
     Show {
         /// As JSON, a line each
         #[arg(long)]
         json: bool,
     },
     /// Check every log's chain of hashes
+    #[command(after_help = "\
+Examples:
+  vigia audit verify --site /srv/vigia")]
     Verify,
 }
 
@@ -63,7 +70,10 @@ pub fn note(site: &Site, event: &str, fields: &Fields<'_>) -> anyhow::Result<()>
 }
 
 /// The directories that have a log, with their names.
-fn logs(site: &Path) -> Result<Vec<(String, PathBuf)>, ConfigError> {
+///
+/// # Errors
+/// If this is no site, or somebody else's.
+pub fn logs(site: &Path) -> Result<Vec<(String, PathBuf)>, ConfigError> {
     let data = site.join("data");
     let entries = fs::read_dir(&data)
         .map_err(|error| ConfigError(format!("{}: {error}, expected a site", data.display())))?;

@@ -30,6 +30,9 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Have this store free the journal, and fill it from there
+    #[command(after_help = "\
+Examples:
+  vigia broker adopt-store 0123456789abcdef --site /srv/vigia")]
     AdoptStore {
         /// Its instance, 16 hexadecimal digits
         instance: LogId,

@@ -46,12 +46,20 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show the site's certificates; those of users are not kept here
+    #[command(after_help = "\
+Examples:
+  vigia cert list --site /srv/vigia
+  vigia cert list --json")]
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Make new certificates and keys; running roles take them up
+    #[command(after_help = "\
+Examples:
+  vigia cert renew --site /srv/vigia
+  vigia cert renew --role broker --host plant.example")]
     Renew {
         /// Only this one
         #[arg(long = "role", value_name = "NAME", value_parser = PossibleValuesParser::new(identities()))]
@@ -61,6 +69,9 @@ enum Action {
         hosts: Vec<String>,
     },
     /// Make a certificate with which a user connects
+    #[command(after_help = "\
+Examples:
+  vigia cert issue ana --out /media/usb")]
     Issue {
         /// The user: 1 to 32 of a-z, 0-9 and -
         name: String,

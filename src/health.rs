@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tokio::time::timeout;
-use vigia_kit::bus::{BusError, BusLogin, Consumer, Delivery};
+use vigia_kit::bus::{BusError, BusLogin, Consumer};
 use vigia_kit::site::{Role, Site};
 use vigia_protocol::topic;
 
@@ -30,7 +30,7 @@ Exits 0 if it does, else 69. To be asked where the role runs, for example by the
   verify, transform, alert  the broker says that it is connected
   store                     its API answers, and the pipeline moves up to it
 
-Example:
+Examples:
   vigia health store --site /srv/vigia")]
 pub struct Options {
     /// The role
@@ -49,19 +49,29 @@ pub fn run(options: &Options) -> Outcome {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(async {
-        match options.role {
-            Role::Store => Api::of(&site, None)?.get("/api/v1/health/ready").await.map(drop),
-            Role::Broker => {
-                heard(&site, Role::Broker, topic::watchdog(&site.config.node), |_| true).await
-            }
-            role => {
-                let status = topic::status(role.name(), &site.config.node);
-                heard(&site, role, status, |said| is_online(said.payload())).await
-            }
-        }
-    })?;
+    runtime.block_on(ask(&site, options.role))?;
     Ok(Answer::Yes)
+}
+
+/// Asks a role whether it is well. Returns the program's version, if the role tells it.
+///
+/// # Errors
+/// If it is not.
+pub async fn ask(site: &Site, role: Role) -> anyhow::Result<Option<String>> {
+    match role {
+        Role::Store => {
+            Api::of(site, None)?.get("/api/v1/health/ready").await?;
+            Ok(None)
+        }
+        Role::Broker => {
+            heard(site, role, topic::watchdog(&site.config.node), |_| true).await?;
+            Ok(None)
+        }
+        role => {
+            let status = topic::status(role.name(), &site.config.node);
+            Ok(version(&heard(site, role, status, is_online).await?))
+        }
+    }
 }
 
 /// Waits for such a message on the topic.
@@ -69,8 +79,8 @@ async fn heard(
     site: &Site,
     role: Role,
     topic: String,
-    wanted: impl Fn(&Delivery) -> bool,
-) -> anyhow::Result<()> {
+    wanted: impl Fn(&[u8]) -> bool,
+) -> anyhow::Result<Vec<u8>> {
     let mut login = BusLogin::of(site, role, &site.secrets(role)?)?;
     // It asks; the role itself is who says that it is there.
     login.status = None;
@@ -80,8 +90,8 @@ async fn heard(
         let mut consumer = Consumer::look(&login, &name, std::slice::from_ref(&topic)).await?;
         loop {
             let said = consumer.receive().await?;
-            if wanted(&said) {
-                return Ok::<(), BusError>(());
+            if wanted(said.payload()) {
+                return Ok::<_, BusError>(said.payload().to_vec());
             }
             consumer.acknowledge(&said).await?;
         }
@@ -99,6 +109,11 @@ async fn heard(
 fn is_online(status: &[u8]) -> bool {
     serde_json::from_slice::<serde_json::Value>(status)
         .is_ok_and(|status| status["state"] == "online")
+}
+
+fn version(status: &[u8]) -> Option<String> {
+    let status: serde_json::Value = serde_json::from_slice(status).ok()?;
+    status["version"].as_str().map(str::to_owned)
 }
 
 fn role(name: String) -> Role {

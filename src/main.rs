@@ -5,6 +5,9 @@ mod audit;
 mod bench;
 mod broker;
 mod cert;
+mod colour;
+mod completions;
+mod doctor;
 mod drill;
 mod duration;
 mod exit;
@@ -13,6 +16,7 @@ mod heap;
 mod init;
 mod leash;
 mod ledger;
+mod man;
 mod openapi;
 mod role;
 mod sensor;
@@ -21,10 +25,11 @@ mod table;
 mod token;
 mod up;
 mod user;
+mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use vigia_kit::site::Role;
 
 /// Secure monitoring of machines: from a sensor's socket to the API, and nothing is lost on the way.
@@ -42,6 +47,9 @@ Examples:
   vigia sensor add 7 --name boiler --site /srv/vigia
   vigia up --site /srv/vigia         run every role, and restart what dies
   vigia ledger --site /srv/vigia     what became of every accepted reading
+  vigia doctor --site /srv/vigia     whether all is as it should be, and what to do
+  vigia watch --api http://127.0.0.1:8080
+                                     what begins to be wrong, and what ends
 
 Exit codes:
   0 done   1 the answer is no   64 wrong usage or configuration   69 something cannot be reached
@@ -65,24 +73,44 @@ enum Command {
     Up(up::Options),
     /// Show what became of every accepted reading; exits 0 only if the books balance
     Ledger(ledger::Options),
+    /// Watch a plant by its API: tell what begins to be wrong, and what ends
+    Watch(watch::Options),
+    /// Look a site over: what is wrong, and what to do
+    Doctor(doctor::Options),
     /// Whether a running role does its work, by a real round trip
     Health(health::Options),
     /// Run one role: sensors' port, journal, embedded MQTT broker; or adopt another store
     Broker(broker::Options),
     /// Run one role: open and check what sensors sent
+    #[command(after_help = "\
+Examples:
+  vigia verify --site /srv/vigia")]
     Verify(role::Options),
     /// Run one role: turn readings into text
+    #[command(after_help = "\
+Examples:
+  vigia transform --site /srv/vigia")]
     Transform(role::Options),
     /// Run one role: keep readings, serve the API; or back it up, restore it
     Store(store::Options),
     /// Run one role: watch limits, raise alarms
+    #[command(after_help = "\
+Examples:
+  vigia alert --site /srv/vigia")]
     Alert(role::Options),
     /// Break the system on purpose, in processes of its own, and judge what became of the readings
     Drill(drill::Options),
     /// Measure speed, latency and cost on this machine, and what was lost: nothing
     Bench(bench::Options),
     /// Print the description of the API (OpenAPI, YAML)
+    #[command(after_help = "\
+Examples:
+  vigia openapi > vigia.yaml")]
     Openapi,
+    /// Print what a shell needs to complete this command
+    Completions(completions::Options),
+    /// Write man pages
+    Man(man::Options),
     /// Run a program that must not outlive its supervisor
     #[command(hide = true)]
     Leash(leash::Options),
@@ -102,6 +130,8 @@ fn main() -> ExitCode {
         Command::Audit(options) => audit::run(&options),
         Command::Up(options) => up::run(&options),
         Command::Ledger(options) => ledger::run(&options),
+        Command::Watch(options) => watch::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Health(options) => health::run(&options),
         Command::Broker(options) => broker::run(&options),
         Command::Verify(options) => role::run(Role::Verify, &options),
@@ -111,6 +141,39 @@ fn main() -> ExitCode {
         Command::Drill(options) => drill::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Openapi => openapi::run(),
+        Command::Completions(options) => completions::run(&options, Cli::command()),
+        Command::Man(options) => man::run(&options, Cli::command()),
         Command::Leash(options) => leash::run(&options),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This command and all below it that are for people.
+    fn shown(command: &clap::Command) -> Vec<&clap::Command> {
+        let below = command.get_subcommands().filter(|below| !below.is_hide_set());
+        std::iter::once(command).chain(below.flat_map(shown)).collect()
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        let command = Cli::command();
+        let all = shown(&command);
+        assert!(all.len() > 20, "{}", all.len());
+        let has = |command: &clap::Command| {
+            command
+                .get_after_help()
+                .is_some_and(|help| help.to_string().contains("Examples:\n  vigia"))
+        };
+        let without: Vec<&str> =
+            all.into_iter().filter(|command| !has(command)).map(clap::Command::get_name).collect();
+        assert!(without.is_empty(), "{without:?}");
+    }
+
+    #[test]
+    fn the_description_of_the_commands_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

@@ -33,6 +33,10 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Register a sensor and make its key
+    #[command(after_help = "\
+Examples:
+  vigia sensor add 7 --name boiler --site /srv/vigia
+  vigia sensor add 8 --profile pump")]
     Add {
         /// Its number, -32768 to 32767
         #[arg(allow_negative_numbers = true)]
@@ -45,18 +49,28 @@ enum Action {
         profile: String,
     },
     /// Show all sensors
+    #[command(after_help = "\
+Examples:
+  vigia sensor list --site /srv/vigia
+  vigia sensor list --json")]
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Refuse a sensor's sessions from now on; `rotate` readmits it
+    #[command(after_help = "\
+Examples:
+  vigia sensor revoke 7 --site /srv/vigia")]
     Revoke {
         /// Its number
         #[arg(allow_negative_numbers = true)]
         id: i16,
     },
     /// Give a sensor a new key
+    #[command(after_help = "\
+Examples:
+  vigia sensor rotate 7 --site /srv/vigia")]
     Rotate {
         /// Its number
         #[arg(allow_negative_numbers = true)]

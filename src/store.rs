@@ -36,11 +36,17 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Write everything that is stored now to a new file, while the store runs
+    #[command(after_help = "\
+Examples:
+  vigia store backup /mnt/nas/vigia-monday --site /srv/vigia")]
     Backup {
         /// Where to; nothing is overwritten
         file: PathBuf,
     },
     /// Put a backup in the place of the stopped store
+    #[command(after_help = "\
+Examples:
+  vigia store restore /mnt/nas/vigia-monday --site /srv/vigia")]
     Restore {
         /// What 'vigia store backup' wrote
         file: PathBuf,

@@ -41,6 +41,9 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make a token, and show it once
+    #[command(after_help = "\
+Examples:
+  vigia token add dashboard --scope read --expires 90d")]
     Add {
         /// Whose it is: 1 to 64 of a-z, 0-9, -, _ and .
         #[arg(value_parser = UserName::new)]
@@ -53,12 +56,19 @@ enum Action {
         expires: Option<Duration>,
     },
     /// Show all tokens; not their secrets, which nobody has
+    #[command(after_help = "\
+Examples:
+  vigia token list --site /srv/vigia
+  vigia token list --json")]
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Remove a token
+    #[command(after_help = "\
+Examples:
+  vigia token revoke dashboard")]
     Revoke {
         /// Its name
         #[arg(value_parser = UserName::new)]

@@ -45,14 +45,26 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make an account
+    #[command(after_help = "\
+Examples:
+  vigia user add scada --subscribe 'vigia/v1/sensor/+'
+  vigia user add line3 --publish 'plant/line3/#' --password-file line3.secret")]
     Add(NewUser),
     /// Show all accounts
+    #[command(after_help = "\
+Examples:
+  vigia user list --site /srv/vigia
+  vigia user list --json")]
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Give an account a new password
+    #[command(after_help = "\
+Examples:
+  vigia user passwd scada
+  vigia user passwd scada --password-file scada.secret")]
     Passwd {
         /// Its name
         #[arg(value_parser = UserName::new)]
@@ -62,6 +74,9 @@ enum Action {
         password_file: Option<PathBuf>,
     },
     /// Remove an account
+    #[command(after_help = "\
+Examples:
+  vigia user remove scada --site /srv/vigia")]
     Remove {
         /// Its name
         #[arg(value_parser = UserName::new)]

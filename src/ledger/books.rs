@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use serde::Deserialize;
+use vigia_protocol::time::Micros;
 
 use crate::table::{columns, grouped};
 
@@ -73,6 +74,11 @@ impl Books {
     /// If it is not a ledger.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         serde_json::from_str(text).context("the API's answer is not a ledger")
+    }
+
+    /// When, by the store's clock.
+    pub fn time(&self) -> Option<Micros> {
+        self.time.as_deref()?.parse().ok()
     }
 
     /// Balanced, nothing lost, every gap explained.

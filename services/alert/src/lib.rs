@@ -6,7 +6,6 @@
 
 mod catch_up;
 mod memory;
-pub mod rules;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use vigia_kit::audit::Audit;
 use vigia_kit::bus::{BusError, BusLogin, Consumer, Delivery, Producer};
 use vigia_kit::config::{Limit, Unsynced as Mode};
 use vigia_kit::limits::{IN_FLIGHT_MESSAGES, RECONNECT_PAUSE};
+use vigia_kit::rules::Sample;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
 use vigia_protocol::header::Place;
@@ -27,7 +27,6 @@ use vigia_protocol::topic::{self, Arrow};
 
 use crate::catch_up::Store;
 use crate::memory::Memory;
-use crate::rules::Sample;
 
 /// Looking without an event is written down this often: until then, it can be repeated.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);

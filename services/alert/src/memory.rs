@@ -14,10 +14,9 @@ use std::path::Path;
 use vigia_disk::redb::{self, ReadableTable, TableDefinition};
 use vigia_disk::{Disk, Failed, Opening};
 use vigia_kit::config::Limit;
+use vigia_kit::rules::{Event, Sample, State, look, watches};
 use vigia_protocol::header::SensorId;
 use vigia_protocol::position::{LogId, Position};
-
-use crate::rules::{Event, Sample, State, look, watches};
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const LOOKED: TableDefinition<u64, u64> = TableDefinition::new("looked");

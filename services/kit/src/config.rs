@@ -150,6 +150,31 @@ pub struct Limit {
     pub hysteresis: f64,
 }
 
+impl Limit {
+    /// Whether it can be watched.
+    ///
+    /// # Errors
+    /// One sentence that names the limit, the value and what is allowed.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let bad = |what: String| Err(ConfigError(format!("alert.limits {:?}: {what}", self.name)));
+        if NodeName::new(&self.name).is_none() {
+            return bad("name must be 1 to 32 of a-z, 0-9 and -".to_owned());
+        }
+        if self.high.is_none() && self.low.is_none() {
+            return bad("expected high, low or both".to_owned());
+        }
+        if !(self.hysteresis >= 0.0 && self.hysteresis.is_finite()) {
+            return bad(format!("hysteresis = {}, expected a number not below 0", self.hysteresis));
+        }
+        if let (Some(low), Some(high)) = (self.low, self.high)
+            && low >= high
+        {
+            return bad(format!("low = {low} is not below high = {high}"));
+        }
+        Ok(())
+    }
+}
+
 /// `[profiles.NAME]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -237,27 +262,7 @@ impl Config {
             ));
         }
         self.check_listeners()?;
-        for limit in &self.alert.limits {
-            let bad = |what: String| ConfigError(format!("alert.limits {:?}: {what}", limit.name));
-            if NodeName::new(&limit.name).is_none() {
-                return Err(bad("name must be 1 to 32 of a-z, 0-9 and -".to_owned()));
-            }
-            if limit.high.is_none() && limit.low.is_none() {
-                return Err(bad("expected high, low or both".to_owned()));
-            }
-            if !(limit.hysteresis >= 0.0 && limit.hysteresis.is_finite()) {
-                return Err(bad(format!(
-                    "hysteresis = {}, expected a number not below 0",
-                    limit.hysteresis
-                )));
-            }
-            if let (Some(low), Some(high)) = (limit.low, limit.high)
-                && low >= high
-            {
-                return Err(bad(format!("low = {low} is not below high = {high}")));
-            }
-        }
-        Ok(())
+        self.alert.limits.iter().try_for_each(Limit::check)
     }
 
     fn check_listeners(&self) -> Result<(), ConfigError> {

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod metrics;
 pub mod places;
 pub mod private;
+pub mod rules;
 pub mod sabotage;
 pub mod secret_hash;
 pub mod sensors;

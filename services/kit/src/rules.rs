@@ -1,9 +1,11 @@
-//! High and low limits with hysteresis. Pure: readings in, events out.
+//! High and low limits with hysteresis. Pure: readings in, events out. The alert role asks it about every
+//! reading, `vigia watch` about the newest ones.
 
 use serde::{Deserialize, Serialize};
-use vigia_kit::config::Limit;
 use vigia_protocol::header::{Place, SensorId};
 use vigia_protocol::time::Micros;
+
+use crate::config::Limit;
 
 /// One value of one reading.
 #[derive(Debug, Clone, Copy, PartialEq)]
