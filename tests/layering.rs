@@ -35,7 +35,8 @@ fn names(list: &[&str]) -> BTreeSet<String> {
     list.iter().map(|name| (*name).to_owned()).collect()
 }
 
-const SERVICES: [&str; 4] = ["vigia-verify", "vigia-transform", "vigia-store", "vigia-alert"];
+const SERVICES: [&str; 5] =
+    ["vigia-verify", "vigia-transform", "vigia-store", "vigia-alert", "vigia-modbus"];
 
 #[test]
 fn no_service_depends_on_another_or_on_the_broker() {
