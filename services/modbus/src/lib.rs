@@ -1,7 +1,8 @@
 //! The modbus role: polls the plant's own devices, each of which is a sensor of the site.
 //!
 //! `map` says which registers of which device become which quantity, `plan` which of them are read together,
-//! `decode` what they mean. These three touch no socket, file or clock; `map` alone can read its file.
+//! `decode` what they mean. These three touch no socket and no clock; `map` alone can read its file. `link` asks a
+//! device, `poll` does so at every interval.
 //!
 //! Names and numbers are those of the MODBUS Application Protocol Specification V1.1b3, cited here as MAP, and of
 //! MODBUS over Serial Line V1.02, cited as MSL.
@@ -9,7 +10,9 @@
 pub mod decode;
 pub mod encoding;
 pub mod limits;
+pub mod link;
 pub mod map;
 pub mod plan;
+pub mod poll;
 pub mod register;
 mod source;

@@ -27,6 +27,8 @@ pub const MIN_TIMEOUT_MS: i64 = 10;
 pub const MAX_TIMEOUT_MS: i64 = 60_000;
 /// The time a device has where the map says nothing, if its interval is not shorter.
 pub const DEFAULT_TIMEOUT_MS: i64 = 1_000;
+/// The longest time that a device which cannot be reached is left alone.
+pub const MAX_RETRY_MS: u128 = 30_000;
 /// The slowest serial line.
 pub const MIN_BAUD: i64 = 1_200;
 /// The fastest.
