@@ -1,36 +1,6 @@
 //! The map: which registers of which device become which quantity of which sensor.
 //!
-//! ```toml
-//! [[device]]
-//! name = "boiler"
-//! transport = { tcp = "10.0.0.5:502" }
-//! unit = 1
-//! interval_ms = 1000
-//! sensor = 12
-//! profile = "boiler"
-//!
-//! [[device.point]]
-//! quantity = "flow_temperature"
-//! reference = "40001"                # from 1, with its kind in front
-//! type = "i16"
-//! scale = 0.1
-//! bad = [-32768]
-//!
-//! [[device.point]]
-//! quantity = "energy"
-//! kind = "input"                     # from 0, with its kind beside it
-//! address = 16
-//! type = "u64"
-//! order = "CDAB"
-//! ```
-//!
-//! The other keys of a device: `timeout_ms`, the time for each answer; `gap`, how many elements between two
-//! points may be read along. Other transports: `{ rtu_over_tcp = "HOST:PORT" }` and
-//! `{ serial = "/dev/ttyUSB0", baud = 19200, parity = "even", stop_bits = 1 }`.
-//!
-//! The other keys of a point: `bit`, of a register that a bool stands in; `offset`, added after `scale`; `unit`,
-//! which must be the profile's; `valid`, `[low, high]` of the scaled value, outside of which it is bad. A float
-//! that is no number is bad without saying so.
+//! `example.toml`, beside this crate's sources, shows every key. A float that is no number is bad without saying so.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -41,13 +41,11 @@ reference = "10010"
 type = "bool"
 "#;
 
+fn quantity(name: &str, unit: &str, number: Number) -> Quantity {
+    Quantity { name: name.to_owned(), unit: unit.to_owned(), number, range: None }
+}
+
 fn profiles() -> Profiles {
-    let quantity = |name: &str, unit: &str, number| Quantity {
-        name: name.to_owned(),
-        unit: unit.to_owned(),
-        number,
-        range: None,
-    };
     let quantities = vec![
         quantity("flow", "°C", Number::F32),
         quantity("energy", "kWh", Number::F64),
@@ -234,6 +232,33 @@ fn a_bool_in_a_register_says_which_bit() {
     );
     let map = parse(&text).unwrap();
     assert_eq!(map.devices()[0].points[2].encoding, Encoding::RegisterBit(15));
+}
+
+#[test]
+fn the_example_is_a_map() {
+    let quantities = vec![
+        quantity("flow_temperature", "°C", Number::F32),
+        quantity("energy", "kWh", Number::F64),
+        quantity("fault", "", Number::F32),
+        quantity("burning", "", Number::F32),
+    ];
+    let mut profiles = Profiles::default();
+    profiles.insert(Profile::new("boiler", quantities).unwrap());
+    let example = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/example.toml"));
+    let map = Map::load(example, &profiles).unwrap();
+    let text = std::fs::read_to_string(example).unwrap();
+    // What stands there as the default is one, and what stands there as another choice is allowed.
+    let told = text.replace("# timeout_ms", "timeout_ms");
+    assert_eq!(Map::parse("example", &told, &profiles).unwrap(), map);
+    let other = text.replace("reference = \"40001\"", "").replace("# kind", "kind");
+    let other = other.replace("# address", "address");
+    assert_eq!(Map::parse("example", &other, &profiles).unwrap(), map);
+    let tcp = "transport = { tcp = \"10.0.0.5:502\" }";
+    for way in ["rtu_over_tcp", "serial"] {
+        let choice = format!("transport = {{ {way}");
+        let other = text.replace(tcp, "").replace(&format!("# {choice}"), &choice);
+        Map::parse("example", &other, &profiles).unwrap();
+    }
 }
 
 #[test]
