@@ -50,11 +50,13 @@ pub fn tie_to(parent: i32) -> anyhow::Result<()> {
 /// Has the kernel write no core files of this process, which would carry keys away.
 ///
 /// The limit is 1 byte because the kernel takes 0 as no limit when cores are piped to a program, and
-/// 1 as a refusal in both cases.
+/// 1 as a refusal in both cases. Where a hard limit of 0 cannot be raised, 0 has to do.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn forbid_core_files() -> anyhow::Result<()> {
-    let limit = Rlimit { current: Some(1), maximum: Some(1) };
-    setrlimit(Resource::Core, limit).context("cannot turn core files off")
+    let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    setrlimit(Resource::Core, limit(1))
+        .or_else(|_| setrlimit(Resource::Core, limit(0)))
+        .context("cannot turn core files off")
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use vigia_kit::site::Role;
 
+use crate::drills::network::ON_THE_BUS;
 use crate::proxy::{BOTH, Way};
 use crate::random::Random;
 use crate::scene::Scene;
@@ -41,7 +42,7 @@ fn faults(seed: u64) -> impl Iterator<Item = Fault> {
         match random.below(16) {
             0..5 => Fault::Kill(role),
             5..7 => Fault::Pause(role, time),
-            7..10 => Fault::Cut(role, ways, time),
+            7..10 => Fault::Cut(random.pick(&ON_THE_BUS), ways, time),
             10 => Fault::CutSensors(time),
             11 => Fault::Reset(random.pick(&[Wire::Sensors, Wire::Bus])),
             12 => Fault::RestartSensors,

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
+use vigia_kit::site::Role;
+
 use crate::proxy::{BOTH, Tampering, Way};
 use crate::scene::Scene;
 use crate::scene::network::Wire;
@@ -21,8 +23,8 @@ const CONNECTIONS_PER_RESET: usize = 4;
 /// How many times faster than it came a backlog is delivered.
 const FASTER: f64 = 5.0;
 
-/// Who is cut off from the broker; the last is what the broker itself has to say there.
-const PARTIES: [&str; 4] = ["verify", "transform", "store", "alert"];
+/// Who can be cut off from the broker.
+pub const ON_THE_BUS: [Role; 4] = [Role::Verify, Role::Transform, Role::Store, Role::Alert];
 
 pub async fn cut_from_sensors(scene: &mut Scene) -> anyhow::Result<()> {
     scene.random_moment().await;
@@ -35,10 +37,10 @@ pub async fn cut_from_sensors(scene: &mut Scene) -> anyhow::Result<()> {
 }
 
 pub async fn cut_from_roles(scene: &mut Scene) -> anyhow::Result<()> {
-    for whose in PARTIES {
+    for role in ON_THE_BUS {
         for ways in [BOTH, &[Way::Up], &[Way::Down]] {
             scene.random_moment().await;
-            scene.cut(Wire::Bus, &[whose], ways)?;
+            scene.cut(Wire::Bus, &[role.name()], ways)?;
             scene.load_goes_on_for(scene.down_time(Duration::from_secs(3))).await?;
             scene.heal()?;
             scene.recovers_within(RECOVERY).await?;
