@@ -63,6 +63,7 @@ fn topics(role: Role) -> (Vec<String>, Vec<String>) {
         Role::Alert => {
             (vec![topic::alarm_filter()], vec![Arrow::Text.filter(), topic::alarm_filter()])
         }
+        Role::Modbus => (Vec::new(), vec![Arrow::Text.filter(), topic::alarm_filter()]),
     }
 }
 

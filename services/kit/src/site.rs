@@ -6,6 +6,7 @@
 //! keys/broker/users.toml  the MQTT accounts: who may publish and subscribe to what (0600)
 //! keys/store/tokens.toml  the API's tokens: who may do what there (0600)
 //! keys/alert/api.token    alert's own token (0600)
+//! keys/modbus/devices/    the keys of the sensors that the modbus role is (0600)
 //! keys/broker/sensors/    K_link of each sensor and epoch
 //! keys/verify/sensors/    K_payload and K_sig of each sensor and epoch
 //! keys/ROLE/tls.pem, .key the role's certificate and its key (0600), if the site has TLS
@@ -13,6 +14,7 @@
 //! tls/ca.pem              what certificates are checked against; for clients
 //! sensors/ID.toml         the registry: public facts about each sensor
 //! devices/ID.key          what to carry to the sensor, and then delete here (0600)
+//! modbus.toml             the map of Modbus devices, if vigia.toml names one
 //! data/ROLE/              what the role keeps
 //! run/                    addresses, locks
 //! ```
@@ -46,12 +48,14 @@ pub enum Role {
     Store,
     /// Watches.
     Alert,
+    /// Polls Modbus devices, each as a sensor.
+    Modbus,
 }
 
 impl Role {
     /// All of them, in the order in which they are started.
-    pub const ALL: [Self; 5] =
-        [Self::Broker, Self::Verify, Self::Transform, Self::Store, Self::Alert];
+    pub const ALL: [Self; 6] =
+        [Self::Broker, Self::Verify, Self::Transform, Self::Store, Self::Alert, Self::Modbus];
 
     /// Its one name: folder, command, MQTT user and client id, first name in its certificate.
     pub const fn name(self) -> &'static str {
@@ -61,6 +65,7 @@ impl Role {
             Self::Transform => "transform",
             Self::Store => "store",
             Self::Alert => "alert",
+            Self::Modbus => "modbus",
         }
     }
 
@@ -71,7 +76,7 @@ impl Role {
             Self::Verify => &[Arrow::Raw, Arrow::Verified],
             Self::Transform => &[Arrow::Verified, Arrow::Text],
             Self::Store => &[Arrow::Text, Arrow::Stored, Arrow::Journal],
-            Self::Alert => &[Arrow::Text],
+            Self::Alert | Self::Modbus => &[Arrow::Text],
         }
     }
 }

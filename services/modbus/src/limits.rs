@@ -1,5 +1,7 @@
 //! Every bound of the role, those of the standard and those of a map.
 
+use std::time::Duration;
+
 use vigia_protocol::limits::MAX_QUANTITIES;
 
 /// Registers that one request may ask for (MAP 6.3 and 6.4).
@@ -35,6 +37,27 @@ pub const MIN_BAUD: i64 = 1_200;
 pub const MAX_BAUD: i64 = 1_000_000;
 /// Characters of what stands in the file that an error repeats.
 pub const MAX_SHOWN_CHARS: usize = 60;
+
+/// Bytes of readings that the spool holds of one device: a day and a half of climate's at one a second, and eight hours
+/// of the widest. Beyond, the oldest are evicted.
+pub const SPOOL_BYTES_PER_DEVICE: usize = 4 << 20;
+/// redb's cache.
+pub const SPOOL_CACHE_BYTES: usize = 4 << 20;
+/// From one commit of the spool to the next: what all devices took meanwhile is one.
+pub const COMMIT_SPACING: Duration = Duration::from_millis(100);
+/// Rows of a device in the spool, beyond twice what is needed, after which they are written anew.
+pub const SPARE_ROWS: usize = 256;
+/// Readings of a device that wait for the disk; beyond, its samples are left out.
+pub const MAX_UNSYNCED: usize = 64;
+/// Samples on their way from a device's polling to its delivery.
+pub const WAITING_SAMPLES: usize = 16;
+/// First and longest pause before the broker is tried again; up to half as much is added at random.
+pub const RECONNECT_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(10));
+/// Least time between two lines in the log about one device.
+pub const TROUBLE_SPACING: Duration = Duration::from_secs(10);
+/// Time that the spool's last commit has at the end.
+pub const LAST_COMMIT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Integers up to here, of either sign, are exact in an f64.
 pub const EXACT_IN_F64: i128 = 1 << 53;

@@ -28,6 +28,8 @@ pub struct Map {
 /// A device, which is one sensor of the site.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Device {
+    /// The line of the file where it begins, from 1.
+    pub line: usize,
     /// Its name, for people.
     pub name: String,
     /// How it is reached.
@@ -190,6 +192,7 @@ fn device(
     sensor: SensorId,
     profiles: &Profiles,
 ) -> Result<Device, MapError> {
+    let line = section.line();
     let transport = transport(&mut section)?;
     // 0 is everyone, to whom nobody answers, and above 247 is reserved (MSL 2.2). Behind TCP devices are not as strict.
     let units = if matches!(transport, Transport::Tcp(_)) { 0..=255 } else { 1..=247 };
@@ -223,6 +226,7 @@ fn device(
     ])?;
     let milliseconds = |ms: i64| Duration::from_millis(ms as u64);
     Ok(Device {
+        line,
         name,
         transport,
         unit,

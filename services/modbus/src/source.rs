@@ -39,9 +39,12 @@ impl<'a> Source<'a> {
     }
 
     fn error(self, at: usize, found: String, allowed: String) -> MapError {
+        MapError { file: self.file.to_owned(), line: self.line(at), found, allowed }
+    }
+
+    fn line(self, at: usize) -> usize {
         let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        MapError { file: self.file.to_owned(), line, found, allowed }
+        before.iter().filter(|byte| **byte == b'\n').count() + 1
     }
 }
 
@@ -79,6 +82,11 @@ impl<'a> Section<'a> {
     /// Something that is wrong with the table as a whole.
     pub(crate) fn error(&self, found: String, allowed: impl Into<String>) -> MapError {
         self.source.error(self.start, found, allowed.into())
+    }
+
+    /// The line where it begins.
+    pub(crate) fn line(&self) -> usize {
+        self.source.line(self.start)
     }
 
     /// Refuses the first key that nobody took. `known` are those that somebody would.
