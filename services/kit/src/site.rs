@@ -69,6 +69,11 @@ impl Role {
         }
     }
 
+    /// Whether there are sites that were made before this role was. They run without it until it is added.
+    pub const fn came_later(self) -> bool {
+        matches!(self, Self::Modbus)
+    }
+
     /// The arrows whose keys it holds, as writer or as reader.
     pub const fn arrows(self) -> &'static [Arrow] {
         match self {
@@ -192,15 +197,40 @@ impl Site {
         Ok(path)
     }
 
-    /// Reads the role's secrets.
+    /// Whether the site was made with this role, or it was added since.
+    pub fn has(&self, role: Role) -> bool {
+        !role.came_later() || self.secrets_path(role).exists()
+    }
+
+    /// The file of the role's secrets.
+    pub fn secrets_path(&self, role: Role) -> PathBuf {
+        self.keys_dir(role).join("secrets.toml")
+    }
+
+    /// Reads the file of the role's secrets.
     ///
     /// # Errors
     /// A file that is missing, readable by others, or not what `vigia init` makes.
+    pub fn secrets_file(&self, role: Role) -> Result<SecretsFile, ConfigError> {
+        let path = self.secrets_path(role);
+        if !self.has(role) {
+            let (path, name, dir) = (path.display(), role.name(), self.dir.display());
+            return Err(ConfigError(format!(
+                "{path} is not there: the site was made before the role {name} was; 'vigia init {dir} --complete' adds it"
+            )));
+        }
+        toml::from_str(&read_private(&path)?)
+            .map_err(|error| ConfigError(format!("{}: {}", path.display(), error.message())))
+    }
+
+    /// Reads the role's secrets.
+    ///
+    /// # Errors
+    /// As [`Site::secrets_file`], or a key that is missing or none.
     pub fn secrets(&self, role: Role) -> Result<Secrets, ConfigError> {
-        let path = self.keys_dir(role).join("secrets.toml");
+        let file = self.secrets_file(role)?;
+        let path = self.secrets_path(role);
         let bad = |problem: String| ConfigError(format!("{}: {problem}", path.display()));
-        let file: SecretsFile = toml::from_str(&read_private(&path)?)
-            .map_err(|error| bad(error.message().to_owned()))?;
         let mut arrows = BTreeMap::new();
         for arrow in role.arrows() {
             let text = file

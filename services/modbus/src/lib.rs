@@ -2,7 +2,7 @@
 //!
 //! `map` says which registers of which device become which quantity, `plan` which of them are read together,
 //! `decode` what they mean. These three touch no socket and no clock; `map` alone can read its file. `link` asks a
-//! device, `poll` does so at every interval.
+//! device, `poll` does so at every interval. `serial` is a serial line.
 //!
 //! Each device is a sensor with a key of its own, and its readings enter where all sensors' do: `spool` keeps them on
 //! disk, `delivery` brings them to the broker. `run` puts it together.
@@ -23,6 +23,7 @@ pub mod poll;
 mod presence;
 pub mod register;
 mod run;
+mod serial;
 mod source;
 pub mod spool;
 

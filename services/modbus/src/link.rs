@@ -6,13 +6,15 @@
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_modbus::client::{Client, Context, rtu, tcp};
+use tokio_modbus::slave::SlaveContext;
 use tokio_modbus::{Error, Request, Response, Slave};
 use vigia_protocol::quality::Status;
 
 use crate::map::Transport;
 use crate::register::{Cells, Kind, Span};
+use crate::serial::{self, silence};
 
 /// Why a device gave no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +99,12 @@ impl Answer {
 }
 
 /// A connection.
-pub(crate) struct Link(Context);
+pub(crate) struct Link {
+    context: Context,
+    /// Between two frames, on a serial line; and the end of the last one.
+    silence: Duration,
+    spoke: Instant,
+}
 
 impl Link {
     pub(crate) async fn open(
@@ -105,24 +112,26 @@ impl Link {
         unit: u8,
         within: Duration,
     ) -> Result<Self, Trouble> {
-        let (address, is_rtu) = match transport {
-            Transport::Tcp(address) => (address, false),
-            Transport::RtuOverTcp(address) => (address, true),
-            Transport::Serial(serial) => {
-                let sentence = format!("{} is a serial line; no such are polled yet", serial.path);
-                return Err(Trouble::Connect(sentence));
+        let unit = Slave(unit);
+        let mut between_frames = Duration::ZERO;
+        let context = match transport {
+            Transport::Tcp(address) => tcp::attach_slave(connect(address, within).await?, unit),
+            Transport::RtuOverTcp(address) => {
+                rtu::attach_slave(connect(address, within).await?, unit)
+            }
+            Transport::Serial(line) => {
+                between_frames = silence(line.baud);
+                let line = serial::open(line)
+                    .map_err(|error| Trouble::Connect(format!("{}: {error}", line.path)))?;
+                rtu::attach_slave(line, unit)
             }
         };
-        let broken = |error: std::io::Error| Trouble::Connect(format!("{address}: {error}"));
-        let stream = timeout(within, TcpStream::connect(address))
-            .await
-            .map_err(|_| Trouble::Silent(within))?
-            .map_err(broken)?;
-        stream.set_nodelay(true).map_err(broken)?;
-        let unit = Slave(unit);
-        let context =
-            if is_rtu { rtu::attach_slave(stream, unit) } else { tcp::attach_slave(stream, unit) };
-        Ok(Self(context))
+        Ok(Self { context, silence: between_frames, spoke: Instant::now() })
+    }
+
+    /// From now on the questions are for this unit.
+    pub(crate) fn ask_of(&mut self, unit: u8) {
+        self.context.set_slave(Slave(unit));
     }
 
     /// Reads a span. Not by the library's readers: those trust the answer's length.
@@ -134,8 +143,10 @@ impl Link {
             Kind::Input => Request::ReadInputRegisters(start, count),
             Kind::Holding => Request::ReadHoldingRegisters(start, count),
         };
-        let response = timeout(within, self.0.call(request))
-            .await
+        tokio::time::sleep_until(self.spoke + self.silence).await;
+        let response = timeout(within, self.context.call(request)).await;
+        self.spoke = Instant::now();
+        let response = response
             .map_err(|_| Trouble::Silent(within))?
             .map_err(trouble)?
             .map_err(|exception| Trouble::Exception(exception.into()))?;
@@ -154,6 +165,16 @@ impl Link {
             _ => Err(Trouble::Foreign("another function".to_owned())),
         }
     }
+}
+
+async fn connect(address: &str, within: Duration) -> Result<TcpStream, Trouble> {
+    let broken = |error: std::io::Error| Trouble::Connect(format!("{address}: {error}"));
+    let stream = timeout(within, TcpStream::connect(address))
+        .await
+        .map_err(|_| Trouble::Silent(within))?
+        .map_err(broken)?;
+    stream.set_nodelay(true).map_err(broken)?;
+    Ok(stream)
 }
 
 fn expect(expected: usize, got: usize) -> Result<(), Trouble> {

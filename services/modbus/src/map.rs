@@ -51,7 +51,7 @@ pub struct Device {
 }
 
 /// The way to a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
     /// Modbus TCP, at `host:port`.
     Tcp(String),
@@ -62,7 +62,7 @@ pub enum Transport {
 }
 
 /// A serial line; a character always has 8 bits (MSL 2.5.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Serial {
     /// The device file.
     pub path: String,
@@ -75,7 +75,7 @@ pub struct Serial {
 }
 
 /// The parity bit of a character.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Parity {
     /// As the standard prescribes for every device (MSL 2.5.1).
     Even,

@@ -3,14 +3,21 @@
 //! Every tick makes a sample, whatever the device does: values where there are any, and for the others the reason. The
 //! ticks are multiples of the interval from the first one, they do not drift; those that a slow device misses are left out.
 //! A device that cannot be reached is tried on ever fewer ticks, and as often as ever after its first answer.
+//!
+//! Devices behind one serial line or one gateway share its connection and take turns, a request each: there a dead one costs
+//! each of the others its timeout, whenever it is tried. By TCP each device has a connection of its own.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use vigia_protocol::quality::{Quality, Status};
 
 use crate::decode::{Decoded, Doubt, decode};
 use crate::limits::MAX_RETRY_MS;
 use crate::link::{Answer, Link, Trouble};
-use crate::map::Device;
+use crate::map::{Device, Transport};
 use crate::plan::Plan;
 use crate::register::Span;
 
@@ -54,18 +61,36 @@ impl Sample {
 pub struct Poller {
     device: Device,
     plan: Plan,
-    link: Option<Link>,
+    line: Line,
     retry: Retry,
 }
 
+/// A connection, while there is one, for all who take turns on it.
+type Line = Arc<Mutex<Option<Link>>>;
+
+/// The lines that several devices share.
+#[derive(Default)]
+pub struct Lines(BTreeMap<Transport, Line>);
+
+impl Lines {
+    /// A device that takes turns with those before it that are reached in the same way.
+    pub fn poller(&mut self, device: Device) -> Poller {
+        let line = match &device.transport {
+            Transport::Tcp(_) => Line::default(),
+            shared => Arc::clone(self.0.entry(shared.clone()).or_default()),
+        };
+        Poller { line, ..Poller::new(device) }
+    }
+}
+
 impl Poller {
-    /// Of a device that was not asked yet.
+    /// Of a device that was not asked yet, and has its line for itself.
     pub fn new(device: Device) -> Self {
         let spans: Vec<Span> = device.points.iter().map(|point| point.span).collect();
         let plan = Plan::new(&spans, device.gap);
         let most = MAX_RETRY_MS / device.interval.as_millis().max(1);
         let retry = Retry::new(u32::try_from(most).unwrap_or(u32::MAX));
-        Self { device, plan, link: None, retry }
+        Self { device, plan, line: Line::default(), retry }
     }
 
     /// Polls from `first` on, at every interval, until it is dropped.
@@ -90,7 +115,7 @@ impl Poller {
                 answers.push(Err(Trouble::clone(trouble)));
                 continue;
             }
-            let answer = ask(&self.device, &mut self.link, *span).await;
+            let answer = ask(&self.device, &mut *self.line.lock().await, *span).await;
             if let Err(trouble) = &answer {
                 hopeless = Some(trouble.clone()).filter(Trouble::is_of_the_device);
             }
@@ -112,7 +137,8 @@ impl Poller {
 
 /// Asks on the connection there is, or on a new one. What may not be used again is not put back.
 async fn ask(device: &Device, link: &mut Option<Link>, span: Span) -> Result<Answer, Trouble> {
-    if let Some(used) = link.take() {
+    if let Some(mut used) = link.take() {
+        used.ask_of(device.unit);
         let answer = read(device, link, used, span).await;
         // A device that was restarted since the last poll closed its side then: that is no trouble of this one.
         if !matches!(answer, Err(Trouble::Broken(_))) {

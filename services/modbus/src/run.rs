@@ -25,7 +25,7 @@ use crate::enrolment;
 use crate::limits::{LAST_COMMIT_WITHIN, WAITING_SAMPLES};
 use crate::map::Device;
 use crate::numbers::{self, All, Numbers, Trouble};
-use crate::poll::{Poller, Sample};
+use crate::poll::{Lines, Poller, Sample};
 use crate::presence;
 use crate::spool::{Gone, Keeper, Kept, Spool};
 
@@ -95,6 +95,7 @@ fn start(
         numbers: Arc::clone(numbers),
     };
     let count = u32::try_from(devices.len()).unwrap_or(u32::MAX).max(1);
+    let mut lines = Lines::default();
     let begin = Instant::now();
     tracing::info!(devices = devices.len(), "polling");
     for (nth, device) in (0..).zip(devices) {
@@ -106,7 +107,9 @@ fn start(
         tasks.spawn(delivery.run(Some(feed), shutdown.clone()));
         // Spread over their interval: they neither ask nor are written down all at once.
         let first = begin + device.interval * nth / count;
-        tokio::spawn(poll(device, first, sender, numbers, shutdown.clone()));
+        let trouble = Trouble::of(&device);
+        let poller = lines.poller(device);
+        tokio::spawn(poll(poller, first, trouble, sender, numbers, shutdown.clone()));
     }
     for (sensor, left) in kept {
         let readings = left.held.len();
@@ -128,13 +131,13 @@ fn start(
 
 /// Polls a device until the end.
 async fn poll(
-    device: Device,
+    poller: Poller,
     first: Instant,
+    mut trouble: Trouble,
     sender: mpsc::Sender<Reading>,
     numbers: Arc<Numbers>,
     mut shutdown: Shutdown,
 ) {
-    let mut trouble = Trouble::of(&device);
     let mut flags = Flags(Flags::CLOCK_SYNCED.0 | Flags::FIRST_AFTER_BOOT.0);
     let each = |sample: Sample| {
         trouble.hear(&sample, &numbers);
@@ -146,7 +149,7 @@ async fn poll(
     };
     tokio::select! {
         () = shutdown.ended() => {}
-        () = Poller::new(device).run(first, each) => {}
+        () = poller.run(first, each) => {}
     }
 }
 
