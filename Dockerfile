@@ -27,9 +27,9 @@ COPY --from=binaries /vigia /vigia-sensor /usr/local/bin/
 # A new volume takes over owner and mode of the directory on which it is mounted. What is mounted below a
 # read-only volume must be there before.
 RUN for dir in /site /site/run /site/devices /site/data /site/keys \
-      /site/data/broker /site/data/verify /site/data/transform /site/data/store /site/data/alert \
+      /site/data/broker /site/data/verify /site/data/transform /site/data/store /site/data/alert /site/data/modbus \
       /site/keys/ca /site/keys/inspector \
-      /site/keys/broker /site/keys/verify /site/keys/transform /site/keys/store /site/keys/alert \
+      /site/keys/broker /site/keys/verify /site/keys/transform /site/keys/store /site/keys/alert /site/keys/modbus \
       /sensor /sensors /sensors/1 /sensors/2; \
     do install --directory --owner=10001 --group=10001 --mode=0700 $dir; done
 USER 10001:10001

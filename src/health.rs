@@ -27,7 +27,8 @@ const WITHIN: Duration = Duration::from_secs(5);
 Exits 0 if it does, else 69. To be asked where the role runs, for example by the health check of its container:
 
   broker                    delivers a message of its watchdog to a client that logs in
-  verify, transform, alert  the broker says that it is connected
+  verify, transform, alert, modbus
+                            the broker says that it is connected
   store                     its API answers, and the pipeline moves up to it
 
 Examples:

@@ -33,10 +33,14 @@ Examples:
   vigia init /tmp/trial --ports auto      ports that are free on this machine
   vigia init /srv/vigia --tls --host plant.example --host 192.0.2.7
                                           certificates for TLS, with the names by which others reach it
-  vigia init /srv/vigia --config my.toml  with this configuration instead of one made here")]
+  vigia init /srv/vigia --config my.toml  with this configuration instead of one made here
+  vigia init /srv/vigia --complete        after an update: add the roles that are new")]
 pub struct Options {
     /// The directory to make
     dir: PathBuf,
+    /// Give a site that is there the roles that an earlier version did not have
+    #[arg(long, conflicts_with_all = ["ports", "node", "config", "tls"])]
+    complete: bool,
     /// Which ports the site listens on
     #[arg(long, value_enum, default_value = "default")]
     ports: PortChoice,
@@ -65,6 +69,9 @@ pub enum PortChoice {
 
 /// Makes the site and says what to do next.
 pub fn run(options: &Options) -> Outcome {
+    if options.complete {
+        return complete(&options.dir);
+    }
     let hosts = options.tls.then_some(options.hosts.as_slice());
     let site = match &options.config {
         Some(file) => make_with(&options.dir, &read(file)?, hosts)?,
@@ -86,6 +93,23 @@ Next:
 ",
         inspector_password(&site).display()
     ))?;
+    Ok(Answer::Yes)
+}
+
+fn complete(dir: &Path) -> Outcome {
+    let site = Site::open(dir)?;
+    let added = credentials::complete(&site)?;
+    print(&match added.as_slice() {
+        [] => "The site has every role.\n".to_owned(),
+        added => {
+            let names: Vec<&str> = added.iter().map(|role| role.name()).collect();
+            format!(
+                "The site now has the role {}, with secrets and an MQTT account of its own.\n\
+                 'vigia up' runs it from its next start on.\n",
+                names.join(" and the role ")
+            )
+        }
+    })?;
     Ok(Answer::Yes)
 }
 

@@ -98,6 +98,8 @@ Examples:
 Examples:
   vigia alert --site /srv/vigia")]
     Alert(role::Options),
+    /// Run one role: poll Modbus devices, each of which is a sensor
+    Modbus(role::Options),
     /// Break the system on purpose, in processes of its own, and judge what became of the readings
     Drill(drill::Options),
     /// Measure speed, latency and cost on this machine, and what was lost: nothing
@@ -138,6 +140,7 @@ fn main() -> ExitCode {
         Command::Transform(options) => role::run(Role::Transform, &options),
         Command::Store(options) => store::run(&options),
         Command::Alert(options) => role::run(Role::Alert, &options),
+        Command::Modbus(options) => role::run(Role::Modbus, &options),
         Command::Drill(options) => drill::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Openapi => openapi::run(),

@@ -43,6 +43,7 @@ pub fn run(role: Role, options: &Options) -> Outcome {
             Role::Transform => vigia_transform::run(site, shutdown).await,
             Role::Store => vigia_store::run(site, shutdown).await,
             Role::Alert => vigia_alert::run(site, shutdown).await,
+            Role::Modbus => vigia_modbus::run(site, shutdown).await,
         }
     });
     // A role has finished its work when it returns; what still blocks a thread is not worth waiting for.
@@ -57,7 +58,7 @@ fn runtime(role: Role) -> std::io::Result<Runtime> {
         Role::Broker | Role::Store => {
             Builder::new_multi_thread().worker_threads(2).enable_all().build()
         }
-        Role::Verify | Role::Transform | Role::Alert => {
+        Role::Verify | Role::Transform | Role::Alert | Role::Modbus => {
             Builder::new_current_thread().enable_all().build()
         }
     }

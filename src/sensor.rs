@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use vigia_kit::config::ConfigError;
-use vigia_kit::sensors::{SensorEntry, Sensors};
+use vigia_kit::sensors::{Holder, SensorEntry, Sensors};
 use vigia_kit::site::Site;
 use vigia_protocol::header::SensorId;
 use vigia_protocol::profile::Profile;
@@ -19,6 +19,7 @@ use crate::table::{columns, print};
 #[command(after_help = "\
 Examples:
   vigia sensor add 7 --name boiler
+  vigia sensor add 8 --name pump --profile pump --modbus    a device that the modbus role polls
   vigia sensor list --site /srv/vigia
   vigia sensor rotate 7             a new key; the old one opens no session any more
   vigia sensor revoke 7             no session any more; what was sent before is still understood")]
@@ -47,6 +48,9 @@ Examples:
         /// What it measures: climate, or a profile of vigia.toml
         #[arg(long, default_value = "climate")]
         profile: String,
+        /// A device of the Modbus map: its key is put where the modbus role finds it
+        #[arg(long)]
+        modbus: bool,
     },
     /// Show all sensors
     #[command(after_help = "\
@@ -75,6 +79,9 @@ Examples:
         /// Its number
         #[arg(allow_negative_numbers = true)]
         id: i16,
+        /// From now on it is a device of the Modbus map
+        #[arg(long)]
+        modbus: bool,
     },
 }
 
@@ -85,7 +92,10 @@ pub fn run(options: &Options) -> Outcome {
     // Two commands at the same time must not hand out the same epoch twice.
     let _one_at_a_time = site.lock("sensor")?;
     match &options.action {
-        Action::Add { id, name, profile } => add(&site, SensorId(*id), name, profile)?,
+        Action::Add { id, name, profile, modbus } => {
+            let holder = if *modbus { Holder::Modbus } else { Holder::Device };
+            add(&site, SensorId(*id), name, profile, holder)?;
+        }
         Action::List { json } => list(sensors, *json)?,
         Action::Revoke { id } => {
             sensors.revoke(SensorId(*id))?;
@@ -94,12 +104,12 @@ pub fn run(options: &Options) -> Outcome {
                 "Sensor {id} is revoked: it opens no session any more. What it sent before is still taken.\n"
             ))?;
         }
-        Action::Rotate { id } => rotate(&site, SensorId(*id))?,
+        Action::Rotate { id, modbus } => rotate(&site, SensorId(*id), *modbus)?,
     }
     Ok(Answer::Yes)
 }
 
-fn add(site: &Site, id: SensorId, name: &str, profile: &str) -> anyhow::Result<()> {
+fn add(site: &Site, id: SensorId, name: &str, profile: &str, holder: Holder) -> anyhow::Result<()> {
     let sensors = Sensors::of(site);
     if sensors.get(id)?.is_some() {
         return Err(ConfigError(format!(
@@ -107,32 +117,39 @@ fn add(site: &Site, id: SensorId, name: &str, profile: &str) -> anyhow::Result<(
         ))
         .into());
     }
-    let path = sensors.issue_key(id, name, &profile_of(site, profile)?)?;
+    let path = sensors.issue_key(id, name, &profile_of(site, profile)?, holder)?;
     audit::note(site, "sensor-added", &[("sensor", &id)])?;
-    print(&format!("Sensor {id} is registered.\n{}", carry(&path)))?;
+    print(&format!("Sensor {id} is registered.\n{}", what_now(&path, holder)))?;
     Ok(())
 }
 
-fn rotate(site: &Site, id: SensorId) -> anyhow::Result<()> {
+fn rotate(site: &Site, id: SensorId, modbus: bool) -> anyhow::Result<()> {
     let sensors = Sensors::of(site);
+    let is_modbus = modbus || sensors.device_path(id, Holder::Modbus).exists();
+    let holder = if is_modbus { Holder::Modbus } else { Holder::Device };
     let entry = sensors.get(id)?.ok_or_else(|| {
         ConfigError(format!("there is no sensor {id}; 'vigia sensor add {id}' registers it"))
     })?;
-    let path = sensors.issue_key(id, &entry.name, &profile_of(site, &entry.profile)?)?;
+    let path = sensors.issue_key(id, &entry.name, &profile_of(site, &entry.profile)?, holder)?;
     audit::note(site, "sensor-key-rotated", &[("sensor", &id), ("epoch", &(entry.epoch + 1))])?;
     print(&format!(
         "Sensor {id} has a new key (epoch {}); the old one opens no session any more.\n{}",
         entry.epoch + 1,
-        carry(&path)
+        what_now(&path, holder)
     ))?;
     Ok(())
 }
 
-fn carry(path: &Path) -> String {
-    format!(
-        "Its key: {}\nCarry this file to the sensor and delete it here: who has it can speak as the sensor.\n",
-        path.display()
-    )
+fn what_now(path: &Path, holder: Holder) -> String {
+    let next = match holder {
+        Holder::Device => {
+            "Carry this file to the sensor and delete it here: who has it can speak as the sensor."
+        }
+        Holder::Modbus => {
+            "There the modbus role reads it: now name the sensor in the site's Modbus map, and start the role again."
+        }
+    };
+    format!("Its key: {}\n{next}\n", path.display())
 }
 
 fn profile_of(site: &Site, name: &str) -> anyhow::Result<Profile> {
@@ -161,7 +178,7 @@ fn list(sensors: Sensors<'_>, json: bool) -> anyhow::Result<()> {
         .map(|(id, entry)| Shown {
             id,
             entry,
-            key_file: Some(sensors.device_path(id)).filter(|path| path.exists()),
+            key_file: Some(sensors.device_path(id, Holder::Device)).filter(|path| path.exists()),
         })
         .collect();
     if json {

@@ -81,8 +81,16 @@ async fn supervise(options: &Options) -> Outcome {
     let site = open(options)?;
     let _the_only_one = site.lock("up")?;
     // Faster and clearer told here than by the roles.
-    for role in Role::ALL {
-        site.secrets(role)?;
+    let (roles, absent): (Vec<Role>, Vec<Role>) =
+        Role::ALL.into_iter().partition(|role| site.has(*role));
+    for role in &roles {
+        site.secrets(*role)?;
+    }
+    for role in absent {
+        let (role, dir) = (role.name(), site.dir().display());
+        tracing::warn!(
+            "the site was made before the role {role} was, and runs without it: 'vigia init {dir} --complete' adds it"
+        );
     }
     let demo = match options.demo {
         Some(count) => {
@@ -94,7 +102,7 @@ async fn supervise(options: &Options) -> Outcome {
     Addresses::forget(&site).context("cannot remove run/addresses.json")?;
 
     let mut supervisor = Supervisor::new(&site)?;
-    for role in Role::ALL {
+    for role in roles {
         supervisor.start_role(role);
     }
     let result = attend(options, &site, demo.as_ref(), &mut supervisor, &mut shutdown).await;

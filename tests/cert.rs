@@ -17,7 +17,8 @@ use vigia_kit::config::Config;
 use vigia_kit::site::Site;
 use vigia_kit::tls::Files;
 
-const IDENTITIES: [&str; 6] = ["broker", "verify", "transform", "store", "alert", "inspector"];
+const IDENTITIES: [&str; 7] =
+    ["broker", "verify", "transform", "store", "alert", "modbus", "inspector"];
 const SERVERS: [&str; 2] = ["broker", "store"];
 const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -197,7 +198,7 @@ fn wrong_arguments_and_files_are_refused() {
 fn a_role_whose_certificate_cannot_be_used_does_not_start() {
     let site = TestSite::with(&["--tls"]);
     let from = |name: &str| site.path(&format!("keys/{name}/tls.pem"));
-    for role in ["broker", "verify", "transform", "store", "alert"] {
+    for role in ["broker", "verify", "transform", "store", "alert", "modbus"] {
         // A key that is not the certificate's.
         fs::copy(from("inspector"), from(role)).unwrap();
         let ended = site.vigia(&[role]);

@@ -35,7 +35,8 @@ fn names(list: &[&str]) -> BTreeSet<String> {
     list.iter().map(|name| (*name).to_owned()).collect()
 }
 
-const SERVICES: [&str; 4] = ["vigia-verify", "vigia-transform", "vigia-store", "vigia-alert"];
+const SERVICES: [&str; 5] =
+    ["vigia-verify", "vigia-transform", "vigia-store", "vigia-alert", "vigia-modbus"];
 
 #[test]
 fn no_service_depends_on_another_or_on_the_broker() {
@@ -63,7 +64,11 @@ fn each_engine_has_its_one_place() {
     assert_eq!(users_of("tokio-rustls"), names(&["vigia-broker", "vigia-kit"]));
     assert_eq!(users_of("rcgen"), names(&["vigia"]));
     assert_eq!(users_of("redb"), names(&["vigia-disk"]));
-    assert_eq!(users_of("vigia-disk"), names(&["vigia-alert", "vigia-broker", "vigia-store"]));
+    assert_eq!(
+        users_of("vigia-disk"),
+        names(&["vigia-alert", "vigia-broker", "vigia-modbus", "vigia-store"])
+    );
     assert_eq!(users_of("poem-openapi"), names(&["vigia-store"]));
+    assert_eq!(users_of("tokio-modbus"), names(&["vigia-modbus"]));
     assert_eq!(users_of("argon2"), names(&["vigia-kit"]));
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use support::{TestSite, mode, vigia};
 use vigia_kit::users::Users;
 
-const ROLES: [&str; 5] = ["broker", "verify", "transform", "store", "alert"];
+const ROLES: [&str; 6] = ["broker", "verify", "transform", "store", "alert", "modbus"];
 
 fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
@@ -58,7 +58,7 @@ fn every_account_has_the_hash_of_its_password_and_its_topics() {
     let site = TestSite::new();
     let users = Users::load(&site.path("keys/broker/users.toml")).unwrap();
     let names: Vec<&str> = users.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["alert", "broker", "inspector", "store", "transform", "verify"]);
+    assert_eq!(names, ["alert", "broker", "inspector", "modbus", "store", "transform", "verify"]);
     for role in ROLES {
         let text = fs::read_to_string(site.path(&format!("keys/{role}/secrets.toml"))).unwrap();
         let secrets: toml::Table = toml::from_str(&text).unwrap();

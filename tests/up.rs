@@ -40,11 +40,11 @@ fn every_role_says_whether_it_is_well_and_so_does_the_broker_of_one_that_is_not(
     let site = TestSite::with(&["--tls"]);
     let up = Up::start(&site);
     let is_well = |role: &str| site.vigia(&["health", role]).code == 0;
-    for role in ["broker", "verify", "transform", "store", "alert"] {
+    for role in ["broker", "verify", "transform", "store", "alert", "modbus"] {
         eventually(&format!("{role} is well"), || is_well(role).then_some(()));
     }
     // Asking has taken no connection away from a role.
-    assert!(["verify", "transform", "alert"].into_iter().all(is_well));
+    assert!(["verify", "transform", "alert", "modbus"].into_iter().all(is_well));
     let verify = up.pid("verify", None);
     send(verify, Signal::STOP);
     eventually("verify is silent", || (!is_well("verify")).then_some(()));
@@ -71,7 +71,7 @@ fn roles_end_with_their_supervisor_and_the_next_one_waits_for_that() {
     eventually("the orphans' end", || (!orphans.iter().any(|&pid| is_role(pid))).then_some(()));
     eventually("other processes", || {
         let state = second.state().filter(|state| state["up"] == second.process.id())?;
-        (state["roles"].as_object()?.len() == 5).then_some(())
+        (state["roles"].as_object()?.len() == 6).then_some(())
     });
     assert_eq!(second.signal(Signal::INT), Some(0));
 }

@@ -133,7 +133,7 @@ fn a_new_password_replaces_the_old_one() {
 fn roles_stay_and_the_inspector_can_go() {
     let site = TestSite::new();
     let before = users(&site);
-    for role in ["broker", "verify", "transform", "store", "alert"] {
+    for role in ["broker", "verify", "transform", "store", "alert", "modbus"] {
         for action in ["passwd", "remove"] {
             let ended = site.vigia(&["user", action, role]);
             assert!(ended.refused_with(64).contains(role), "{ended:?}");

@@ -163,6 +163,12 @@ pub const DRILLS: &[Drill] = &[
         ..USUAL
     },
     Drill {
+        name: "kill-modbus",
+        sentence: "kill -9 of modbus under load: it is back in 5 s, and nobody else noticed",
+        play: |scene| Box::pin(kill::modbus(scene)),
+        ..USUAL
+    },
+    Drill {
         name: "stop-in-order",
         sentence: "SIGTERM to every role in a random order: each ends in 10 s, and all resumes",
         play: |scene| Box::pin(stop::in_any_order(scene)),

@@ -28,7 +28,7 @@ impl Item {
 }
 
 /// What must be on disk before anything that follows from it leaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Change {
     /// A reading was taken.
     Taken(u64, Box<[u8]>),

@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use anyhow::Context;
 use vigia_kit::clock;
+use vigia_kit::sensor_link::SensorLink;
 use vigia_protocol::device::Device;
 use vigia_protocol::header::SensorId;
 use vigia_protocol::held::Held;
@@ -56,32 +55,25 @@ pub async fn run(
     key: DeviceKey,
     pace: Pace,
 ) -> anyhow::Result<Seen> {
-    let mut stream = TcpStream::connect(address).await.context("the sensor port")?;
-    stream.set_nodelay(true)?;
+    let mut link = SensorLink::connect(&address.to_string()).await.context("the sensor port")?;
     let mut device = Device::new(&key, id, 1, Held::new(HELD_BYTES));
     device.connected(clock::random(), clock::now());
     let mut taker = Taker::new(id, pace);
     let mut seen = Seen::default();
     let mut under_way: VecDeque<(u64, Instant)> = VecDeque::new();
-    let mut buffer = vec![0; 16 * 1024];
     let mut tick = tokio::time::interval(STEP);
     loop {
         taker.take_and_send(&mut device, &mut under_way);
         device.poll_changes();
         if let Some(bytes) = device.poll_transmit() {
-            stream.write_all(&bytes).await?;
+            link.push(&bytes);
         }
         tokio::select! {
-            read = stream.read(&mut buffer) => {
-                let count = read?;
-                if count == 0 {
-                    bail!("the ingress closed the connection of sensor {id}");
-                }
-                device.receive(&buffer[..count], clock::now())?;
+            turned = link.turn(&mut device) => {
+                turned.with_context(|| format!("the connection of sensor {id}"))?;
             }
             _ = tick.tick() => {}
         }
-        device.check_time(clock::now())?;
         let custody = device.held().custody();
         let now = Instant::now();
         while let Some((_, began)) = under_way.pop_front_if(|(end, _)| *end <= custody) {

@@ -8,12 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use serde::Deserialize;
-use vigia_kit::private::read_private;
-use vigia_kit::sensors::Sensors;
+use vigia_kit::device_key::KeyFile;
+use vigia_kit::sensors::{Holder, Sensors};
 use vigia_kit::site::Site;
 use vigia_protocol::header::SensorId;
-use vigia_protocol::keys::{DeviceKey, Secret};
+use vigia_protocol::keys::DeviceKey;
 use vigia_protocol::profile::Profile;
 use vigia_protocol::topic::NodeName;
 
@@ -82,15 +81,9 @@ impl System {
     /// # Errors
     /// What the file system says.
     pub fn add_sensor(&self, id: SensorId) -> anyhow::Result<DeviceKey> {
-        #[derive(Deserialize)]
-        struct KeyFile {
-            key: String,
-        }
-        let path = Sensors::of(&self.site).issue_key(id, "bench", &Profile::climate())?;
-        let file: KeyFile = toml::from_str(&read_private(&path)?)?;
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(&file.key, &mut bytes)?;
-        Ok(DeviceKey(Secret::new(bytes)))
+        let sensors = Sensors::of(&self.site);
+        let path = sensors.issue_key(id, "bench", &Profile::climate(), Holder::Device)?;
+        Ok(KeyFile::read(&path)?.key)
     }
 
     /// What each role has cost since it was started, and the supervisor.

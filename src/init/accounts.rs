@@ -17,21 +17,9 @@ use super::INSPECTOR;
 /// If a password is missing.
 pub fn of(passwords: &BTreeMap<String, Password>) -> Users {
     let mut users = Users::default();
-    let mut add = |name: &str, publish, subscribe| {
-        let user = User {
-            secret: Some(SecretHash::of_random(&passwords[name])),
-            publish: filters(publish),
-            subscribe: filters(subscribe),
-            messages_per_second: None,
-        };
-        users.insert(UserName::new(name).expect("names of roles are names of users"), user);
-    };
     for role in Role::ALL {
-        let (mut publish, mut subscribe) = topics(role);
-        // What it says of itself its health check reads.
-        publish.push(topic::role_status_filter(role.name()));
-        subscribe.push(topic::role_status_filter(role.name()));
-        add(role.name(), publish, subscribe);
+        let (name, user) = of_role(role, &passwords[role.name()]);
+        users.insert(name, user);
     }
     let shown = vec![
         topic::sensor_filter(),
@@ -41,8 +29,33 @@ pub fn of(passwords: &BTreeMap<String, Password>) -> Users {
         topic::status_filter(),
         topic::sys_filter(),
     ];
-    add(INSPECTOR, Vec::new(), shown);
+    let (name, user) = account(INSPECTOR, &passwords[INSPECTOR], Vec::new(), shown);
+    users.insert(name, user);
     users
+}
+
+/// The account of one role.
+pub fn of_role(role: Role, password: &Password) -> (UserName, User) {
+    let (mut publish, mut subscribe) = topics(role);
+    // What it says of itself its health check reads.
+    publish.push(topic::role_status_filter(role.name()));
+    subscribe.push(topic::role_status_filter(role.name()));
+    account(role.name(), password, publish, subscribe)
+}
+
+fn account(
+    name: &str,
+    password: &Password,
+    publish: Vec<String>,
+    subscribe: Vec<String>,
+) -> (UserName, User) {
+    let user = User {
+        secret: Some(SecretHash::of_random(password)),
+        publish: filters(publish),
+        subscribe: filters(subscribe),
+        messages_per_second: None,
+    };
+    (UserName::new(name).expect("names of roles are names of users"), user)
 }
 
 /// What a role publishes, besides its status, and what it subscribes to.
@@ -65,6 +78,7 @@ fn topics(role: Role) -> (Vec<String>, Vec<String>) {
         Role::Alert => {
             (vec![topic::alarm_filter()], vec![Arrow::Text.filter(), topic::alarm_filter()])
         }
+        Role::Modbus => (Vec::new(), vec![Arrow::Text.filter(), topic::alarm_filter()]),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use vigia_kit::config::{Broker, Store};
+use vigia_kit::config::{Broker, Modbus, Store};
 use vigia_protocol::topic::NodeName;
 
 use super::ports::Ports;
@@ -17,6 +17,7 @@ const MQTT_TLS_PORT: u16 = 8883;
 pub fn text(node: &NodeName, ports: Option<Ports>, tls: bool) -> String {
     let broker = Broker::default();
     let store = Store::default();
+    let modbus = Modbus::default();
     let listen = |key: &str, default: SocketAddr, port: Option<u16>| match port {
         None => format!("#{key} = \"{default}\""),
         Some(port) => format!("{key} = \"{}\"", SocketAddr::new(default.ip(), port)),
@@ -27,6 +28,12 @@ pub fn text(node: &NodeName, ports: Option<Ports>, tls: bool) -> String {
     let api = listen("api", store.api, ports.map(|ports| ports.api));
     let plain = SocketAddr::new(broker.mqtt.ip(), ports.map_or(broker.mqtt.port(), |p| p.mqtt));
     let encrypted = SocketAddr::new(plain.ip(), ports.map_or(MQTT_TLS_PORT, |p| p.mqtt_tls));
+    let modbus_listen = listen("listen", modbus.listen, ports.map(|ports| ports.modbus));
+    let modbus_metrics = listen("metrics", modbus.metrics, ports.map(|ports| ports.modbus_metrics));
+    let enters = SocketAddr::new(
+        broker.sensors.ip(),
+        ports.map_or(broker.sensors.port(), |ports| ports.sensors),
+    );
     // Without certificates it has no default: an example, in prose.
     let mqtt_tls = format!("{}mqtt_tls = \"{encrypted}\"", if tls { "" } else { "# " });
     let (bus, bus_tls) = if tls { (encrypted, "tls = true") } else { (plain, "#tls = false") };
@@ -35,6 +42,7 @@ pub fn text(node: &NodeName, ports: Option<Ports>, tls: bool) -> String {
     let api_tls = if tls { "tls = true" } else { "#tls = false" };
     let Broker { insecure, journal_mib, keep_hours, disk_reserve_mib, .. } = broker;
     let api_insecure = store.insecure;
+    let modbus_insecure = modbus.insecure;
     format!(
         r##"# Configuration of this Vigia site. Roles read it when they start; unknown keys are refused.
 # Keys that stand behind a # have the value that is shown.
@@ -98,6 +106,21 @@ hysteresis = 2.0
 #low = 20.0
 #hysteresis = 3.0
 
+# ----- modbus: the plant's own devices as sensors, and the latest values for SCADA
+[modbus]
+# The map of the devices that are polled, relative to this directory. Each is a sensor of its own:
+# 'vigia sensor add ID --modbus --profile NAME' registers it. Without a map none are polled.
+# map = "modbus.toml"
+# HOST:PORT where their readings enter; by default the broker's own address for sensors.
+#sensors = "{enters}"
+# Where Modbus TCP clients read the latest values, and who may: addresses or ranges such as "10.0.0.0/8".
+# Modbus knows neither passwords nor secrecy.
+{modbus_listen}
+#allow = ["127.0.0.1"]
+# Where Prometheus reads the role's numbers, and whether that may be open to other machines.
+{modbus_metrics}
+#insecure = {modbus_insecure}
+
 # ----- profiles: what sensors measure, besides the built-in `climate` (temperature, pressure, humidity)
 # At most 16 quantities; a value outside its range is kept and marked as uncertain. A type is "f32", or
 # "f64" where a counter needs it.
@@ -127,8 +150,15 @@ mod tests {
 
     use super::*;
 
-    const PORTS: Ports =
-        Ports { sensors: 20_001, mqtt: 20_002, mqtt_tls: 20_004, metrics: 20_005, api: 20_003 };
+    const PORTS: Ports = Ports {
+        sensors: 20_001,
+        mqtt: 20_002,
+        mqtt_tls: 20_004,
+        metrics: 20_005,
+        api: 20_003,
+        modbus: 20_006,
+        modbus_metrics: 20_007,
+    };
 
     fn parse(text: &str) -> Config {
         Config::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -156,6 +186,11 @@ mod tests {
         assert_eq!(full.mqtt.tls, short.mqtt.tls);
         assert_eq!(full.bus_address(), short.bus_address());
         assert_eq!(full.api_url(), short.api_url());
+        assert_eq!(format!("{:?}", short.modbus), format!("{:?}", Modbus::default()));
+        assert_eq!(full.modbus.allow, short.modbus.allow);
+        assert_eq!(full.modbus.listen, short.modbus.listen);
+        assert_eq!(full.modbus.metrics, short.modbus.metrics);
+        assert_eq!(full.sensors_address(), short.sensors_address());
         assert_eq!(short.alert.limits.len(), 1);
         assert_eq!(full.alert.limits.len(), 2);
         assert_eq!(full.profiles().unwrap().get("pump").unwrap().quantities().len(), 2);
@@ -169,6 +204,9 @@ mod tests {
             assert_eq!(config.broker.sensors.port(), 20_001);
             assert_eq!(config.bus_address(), "127.0.0.1:20002");
             assert_eq!(config.api_url(), "http://127.0.0.1:20003");
+            assert_eq!(config.modbus.listen.port(), 20_006);
+            assert_eq!(config.modbus.metrics.port(), 20_007);
+            assert_eq!(config.sensors_address(), "127.0.0.1:20001");
         }
     }
 

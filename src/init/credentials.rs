@@ -6,12 +6,14 @@ use std::path::Path;
 
 use vigia_kit::clock;
 use vigia_kit::private::{make_private_dir, write_private};
-use vigia_kit::site::{Password, Role, SecretsFile};
+use vigia_kit::site::{Password, Role, SecretsFile, Site};
+use vigia_kit::tls;
 use vigia_kit::tokens::{BearerToken, Moment, Scope, Token, Tokens};
-use vigia_kit::users::UserName;
+use vigia_kit::users::{UserName, Users};
 use vigia_protocol::topic::Arrow;
 
 use super::{INSPECTOR, accounts};
+use crate::cert::authority::Authority;
 
 /// Writes `keys/ROLE/secrets.toml` of every role, the inspector's password, the accounts of all, and
 /// alert's token of the API.
@@ -25,29 +27,58 @@ pub fn write(dir: &Path) -> io::Result<()> {
         .chain([&INSPECTOR])
         .map(|name| ((*name).to_owned(), Password::random()))
         .collect();
-    let arrows: BTreeMap<&str, Password> =
-        Arrow::ALL.iter().map(|arrow| (arrow.name(), Password::random())).collect();
+    let arrows: BTreeMap<String, Password> =
+        Arrow::ALL.iter().map(|arrow| (arrow.name().to_owned(), Password::random())).collect();
     let keys = dir.join("keys");
     make_private_dir(&keys)?;
     for role in Role::ALL {
-        let secrets = SecretsFile {
-            password: passwords[role.name()].clone(),
-            arrows: role
-                .arrows()
-                .iter()
-                .map(|arrow| (arrow.name().to_owned(), arrows[arrow.name()].clone()))
-                .collect(),
-        };
-        let directory = keys.join(role.name());
-        make_private_dir(&directory)?;
-        let text = toml::to_string(&secrets).expect("strings have an encoding");
-        write_private(&directory.join("secrets.toml"), &text)?;
+        write_secrets(&keys, role, passwords[role.name()].clone(), &arrows)?;
     }
     accounts::of(&passwords).save(&keys.join(Role::Broker.name()).join("users.toml"))?;
     write_tokens(&keys)?;
     let directory = keys.join(INSPECTOR);
     make_private_dir(&directory)?;
     write_private(&directory.join("password"), &format!("{}\n", passwords[INSPECTOR].0))
+}
+
+/// Gives a site the roles that came after it was made. Says which.
+///
+/// # Errors
+/// Secrets that are not what `vigia init` makes, or what the file system says.
+pub fn complete(site: &Site) -> anyhow::Result<Vec<Role>> {
+    let (present, absent): (Vec<Role>, Vec<Role>) =
+        Role::ALL.into_iter().partition(|role| site.has(*role));
+    let mut arrows = BTreeMap::new();
+    for role in present {
+        arrows.extend(site.secrets_file(role)?.arrows);
+    }
+    for role in &absent {
+        let password = Password::random();
+        if tls::authority(site.dir()).exists() {
+            Authority::open(site.dir())?.write(site.dir(), role.name(), &[])?;
+        }
+        let mut users = Users::load(&site.users_path())?;
+        let (name, user) = accounts::of_role(*role, &password);
+        users.insert(name, user);
+        users.save(&site.users_path())?;
+        // Last: with this file the site has the role.
+        write_secrets(&site.dir().join("keys"), *role, password, &arrows)?;
+    }
+    Ok(absent)
+}
+
+fn write_secrets(
+    keys: &Path,
+    role: Role,
+    password: Password,
+    arrows: &BTreeMap<String, Password>,
+) -> io::Result<()> {
+    let own = |name: &str| (name.to_owned(), arrows[name].clone());
+    let arrows = role.arrows().iter().map(|arrow| own(arrow.name())).collect();
+    let directory = keys.join(role.name());
+    make_private_dir(&directory)?;
+    let text = toml::to_string(&SecretsFile { password, arrows });
+    write_private(&directory.join("secrets.toml"), &text.expect("strings have an encoding"))
 }
 
 /// Alert asks the API for what the bus did not bring.

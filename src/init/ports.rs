@@ -23,6 +23,10 @@ pub struct Ports {
     pub metrics: u16,
     /// The API.
     pub api: u16,
+    /// Modbus clients.
+    pub modbus: u16,
+    /// The modbus role's metrics.
+    pub modbus_metrics: u16,
 }
 
 /// Different ports to which nothing is bound now.
@@ -40,7 +44,7 @@ pub fn free() -> io::Result<Ports> {
             Ok(listener) => held.push(listener),
             Err(error) => last_error = error,
         }
-        if let [sensors, mqtt, mqtt_tls, metrics, api] = held.as_slice() {
+        if let [sensors, mqtt, mqtt_tls, metrics, api, modbus, modbus_metrics] = held.as_slice() {
             let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
             return Ok(Ports {
                 sensors: port(sensors)?,
@@ -48,6 +52,8 @@ pub fn free() -> io::Result<Ports> {
                 mqtt_tls: port(mqtt_tls)?,
                 metrics: port(metrics)?,
                 api: port(api)?,
+                modbus: port(modbus)?,
+                modbus_metrics: port(modbus_metrics)?,
             });
         }
     }
@@ -62,8 +68,9 @@ mod tests {
 
     #[test]
     fn ports_are_different_and_within_the_range() {
-        let Ports { sensors, mqtt, mqtt_tls, metrics, api } = free().unwrap();
-        let ports = [sensors, mqtt, mqtt_tls, metrics, api];
+        let Ports { sensors, mqtt, mqtt_tls, metrics, api, modbus, modbus_metrics } =
+            free().unwrap();
+        let ports = [sensors, mqtt, mqtt_tls, metrics, api, modbus, modbus_metrics];
         assert!(ports.iter().all(|port| RANGE.contains(port)));
         assert_eq!(BTreeSet::from(ports).len(), ports.len());
     }

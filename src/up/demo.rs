@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use vigia_kit::config::ConfigError;
 use vigia_kit::private::make_private_dir;
-use vigia_kit::sensors::Sensors;
+use vigia_kit::sensors::{Holder, Sensors};
 use vigia_kit::site::Site;
 use vigia_protocol::header::SensorId;
 use vigia_protocol::profile::Profile;
@@ -51,9 +51,14 @@ impl Demo {
         for id in 1..=count {
             match sensors.get(SensorId(id))? {
                 None => {
-                    sensors.issue_key(SensorId(id), &format!("demo {id}"), &Profile::climate())?;
+                    let name = format!("demo {id}");
+                    let profile = Profile::climate();
+                    sensors.issue_key(SensorId(id), &name, &profile, Holder::Device)?;
                 }
-                Some(entry) if entry.revoked || !sensors.device_path(SensorId(id)).exists() => {
+                Some(entry)
+                    if entry.revoked
+                        || !sensors.device_path(SensorId(id), Holder::Device).exists() =>
+                {
                     return Err(ConfigError(format!(
                         "sensor {id} is revoked, or its key has been carried away: it cannot be simulated; \
                          'vigia sensor rotate {id}' makes a new key"

@@ -16,8 +16,8 @@ use crate::exit::{self, Unavailable};
 
 /// From the sensors' end on, so that what is under way can still arrive. Any order is safe; this one
 /// leaves the least in flight.
-const STOP_ORDER: [Role; 5] =
-    [Role::Alert, Role::Broker, Role::Verify, Role::Transform, Role::Store];
+const STOP_ORDER: [Role; 6] =
+    [Role::Modbus, Role::Alert, Role::Broker, Role::Verify, Role::Transform, Role::Store];
 
 /// The children.
 #[derive(Debug)]

@@ -35,7 +35,7 @@ impl<'a> Up<'a> {
     }
 
     pub fn all_pids(&self) -> Vec<i32> {
-        ["broker", "verify", "transform", "store", "alert"]
+        ["broker", "verify", "transform", "store", "alert", "modbus"]
             .map(|role| self.pid(role, None))
             .to_vec()
     }

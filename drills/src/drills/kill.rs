@@ -39,6 +39,10 @@ pub async fn alert(scene: &mut Scene) -> anyhow::Result<()> {
     behind_the_broker(scene, Role::Alert).await
 }
 
+pub async fn modbus(scene: &mut Scene) -> anyhow::Result<()> {
+    behind_the_broker(scene, Role::Modbus).await
+}
+
 async fn behind_the_broker(scene: &mut Scene, role: Role) -> anyhow::Result<()> {
     for _ in 0..scene.times(5) {
         scene.random_moment().await;

@@ -24,7 +24,8 @@ const CONNECTIONS_PER_RESET: usize = 4;
 const FASTER: f64 = 5.0;
 
 /// Who can be cut off from the broker.
-pub const ON_THE_BUS: [Role; 4] = [Role::Verify, Role::Transform, Role::Store, Role::Alert];
+pub const ON_THE_BUS: [Role; 5] =
+    [Role::Verify, Role::Transform, Role::Store, Role::Alert, Role::Modbus];
 
 pub async fn cut_from_sensors(scene: &mut Scene) -> anyhow::Result<()> {
     scene.random_moment().await;

@@ -44,7 +44,7 @@ const fn readers(arrow: Arrow) -> &'static [&'static str] {
     match arrow {
         Arrow::Raw => &["verify"],
         Arrow::Verified => &["transform"],
-        Arrow::Text => &["store", "alert", INSPECTOR],
+        Arrow::Text => &["store", "alert", "modbus", INSPECTOR],
         Arrow::Stored => &["broker"],
         Arrow::Journal => &["store"],
     }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 use vigia_protocol::header::SensorId;
 use vigia_protocol::profile::{Profile, Profiles, Quantity};
 use vigia_protocol::topic::NodeName;
+
+use crate::limits::MAX_ALLOWED_NETWORKS;
+use crate::network::Network;
 
 /// A configuration that cannot be used. One sentence; the process exits with 64 (EX_USAGE).
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,9 @@ pub struct Config {
     /// Alarms.
     #[serde(default)]
     pub alert: Alert,
+    /// Modbus devices, and what SCADA may read.
+    #[serde(default)]
+    pub modbus: Modbus,
     /// Profiles besides `climate`.
     #[serde(default)]
     profiles: BTreeMap<String, ProfileSection>,
@@ -175,6 +181,39 @@ impl Limit {
     }
 }
 
+/// `[modbus]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Modbus {
+    /// The map of the devices that are polled, relative to the site; none are if absent.
+    pub map: Option<PathBuf>,
+    /// `host:port` where the devices' readings enter; by default the broker's own address for sensors.
+    pub sensors: Option<String>,
+    /// Where Modbus clients read the latest values.
+    #[serde(deserialize_with = "address")]
+    pub listen: SocketAddr,
+    /// Who may: Modbus knows no passwords.
+    pub allow: Vec<Network>,
+    /// Where Prometheus reads the role's numbers, at `/metrics`.
+    #[serde(deserialize_with = "address")]
+    pub metrics: SocketAddr,
+    /// Whether `metrics` may be open to other machines.
+    pub insecure: bool,
+}
+
+impl Default for Modbus {
+    fn default() -> Self {
+        Self {
+            map: None,
+            sensors: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 5020)),
+            allow: vec![Network::of(Ipv4Addr::LOCALHOST.into())],
+            metrics: SocketAddr::from(([127, 0, 0, 1], 7702)),
+            insecure: false,
+        }
+    }
+}
+
 /// `[profiles.NAME]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -262,6 +301,12 @@ impl Config {
             ));
         }
         self.check_listeners()?;
+        if self.modbus.allow.len() > MAX_ALLOWED_NETWORKS {
+            return Err(ConfigError(format!(
+                "modbus.allow has {} ranges of addresses, expected at most {MAX_ALLOWED_NETWORKS}",
+                self.modbus.allow.len()
+            )));
+        }
         self.alert.limits.iter().try_for_each(Limit::check)
     }
 
@@ -270,6 +315,7 @@ impl Config {
             ("broker", "mqtt", self.broker.mqtt, self.broker.insecure),
             ("broker", "metrics", self.broker.metrics, self.broker.insecure),
             ("store", "api", self.store.api, self.store.tls || self.store.insecure),
+            ("modbus", "metrics", self.modbus.metrics, self.modbus.insecure),
         ];
         for (section, key, address, insecure) in plain {
             if !address.ip().is_loopback() && !insecure {
@@ -306,6 +352,12 @@ impl Config {
     pub fn bus_address(&self) -> String {
         let listener = self.broker.mqtt_tls.filter(|_| self.mqtt.tls).unwrap_or(self.broker.mqtt);
         self.mqtt.address.clone().unwrap_or_else(|| within_this_machine(listener).to_string())
+    }
+
+    /// `host:port` where Modbus devices' readings enter.
+    pub fn sensors_address(&self) -> String {
+        let own = || within_this_machine(self.broker.sensors).to_string();
+        self.modbus.sensors.clone().unwrap_or_else(own)
     }
 
     /// Base URL of the store's API.
@@ -377,7 +429,7 @@ mod tests {
 
     #[test]
     fn plain_listeners_open_to_others_must_be_wanted() {
-        for (section, key) in [("broker", "mqtt"), ("store", "api")] {
+        for (section, key) in [("broker", "mqtt"), ("store", "api"), ("modbus", "metrics")] {
             for address in ["0.0.0.0:99", "192.0.2.7:99", "[::]:99", "[2001:db8::1]:99"] {
                 let text = format!("[{section}]\n{key} = \"{address}\"");
                 parse(&text).unwrap_err();
@@ -408,5 +460,23 @@ mod tests {
         assert_eq!(bus(&format!("{listeners}\n[mqtt]\ntls = true")), "127.0.0.1:10");
         assert_eq!(bus("[broker]\nmqtt_tls = \"[::]:10\"\n[mqtt]\ntls = true"), "[::1]:10");
         assert_eq!(bus("[mqtt]\ntls = true\naddress = \"broker:8883\""), "broker:8883");
+    }
+
+    #[test]
+    fn a_modbus_device_enters_where_sensors_do() {
+        let enters = |text: &str| parse(text).unwrap().sensors_address();
+        assert_eq!(enters("[broker]\nsensors = \"0.0.0.0:9\""), "127.0.0.1:9");
+        assert_eq!(enters("[modbus]\nsensors = \"broker:7700\""), "broker:7700");
+    }
+
+    #[test]
+    fn modbus_clients_are_allowed_by_name_only() {
+        let modbus = parse("[modbus]\nallow = [\"10.0.0.0/8\", \"::1\"]").unwrap().modbus;
+        let may = |text: &str| modbus.allow.iter().any(|it| it.contains(text.parse().unwrap()));
+        assert!(may("10.1.2.3") && may("::1") && !may("127.0.0.1"));
+        let error = parse("[modbus]\nallow = [\"10.0.0.1/8\"]").unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("10.0.0.0/8"), "{error}");
+        let many = vec!["\"10.0.0.0/8\""; MAX_ALLOWED_NETWORKS + 1].join(", ");
+        parse(&format!("[modbus]\nallow = [{many}]")).unwrap_err();
     }
 }

@@ -16,6 +16,9 @@ pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(500));
 
+/// Bytes that a sensor's connection takes from the network at a time.
+pub const SENSOR_READ_BYTES: usize = 16 * 1024;
+
 /// Deaths of a process at one message, after which it is not read again.
 pub const DEATHS_OF_POISON: usize = 3;
 /// Deaths that are remembered: so many poisonous messages, each with its deaths, may stand in one another's way.
@@ -40,6 +43,9 @@ pub const AUDIT_FILES: usize = 4;
 pub const AUDIT_TEXT_CHARACTERS: usize = 256;
 /// Least time between two lines about the same kind of failure.
 pub const AUDIT_FAILURE_SPACING: Duration = Duration::from_secs(1);
+
+/// Ranges of addresses in an allow-list: each is compared at every connection.
+pub const MAX_ALLOWED_NETWORKS: usize = 64;
 
 /// Open connections to one HTTP port, and those of one address: a whole plant may stand behind one.
 pub const HTTP_CONNECTIONS: usize = 256;

@@ -12,7 +12,7 @@ const fn deadly_reading(role: Role) -> Option<(SensorId, u64)> {
     match role {
         Role::Verify => Some((SensorId(1), 200)),
         Role::Transform => Some((SensorId(2), 500)),
-        Role::Broker | Role::Store | Role::Alert => None,
+        Role::Broker | Role::Store | Role::Alert | Role::Modbus => None,
     }
 }
 

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use vigia_protocol::header::SensorId;
 use vigia_protocol::keys::{DeviceKey, LinkKey, ReadingKey, Secret};
-use vigia_protocol::profile::{Number, Profile};
+use vigia_protocol::profile::Profile;
 
 use crate::clock;
 use crate::config::ConfigError;
+use crate::device_key;
 use crate::private::{make_private_dir, read_private, write_private, write_public};
 use crate::site::{Role, Site};
 use crate::stamp::Stamp;
@@ -32,6 +33,15 @@ pub struct SensorEntry {
     pub revoked: bool,
     /// When it was added; RFC 3339.
     pub added: String,
+}
+
+/// Who has a sensor's own key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A device, to which it is carried.
+    Device,
+    /// The modbus role, which is the sensor.
+    Modbus,
 }
 
 /// The registry and key files of a site.
@@ -55,8 +65,12 @@ impl<'a> Sensors<'a> {
     }
 
     /// Where the sensor's own key file is put.
-    pub fn device_path(&self, id: SensorId) -> PathBuf {
-        self.site.dir().join("devices").join(format!("{id}.key"))
+    pub fn device_path(&self, id: SensorId, holder: Holder) -> PathBuf {
+        let directory = match holder {
+            Holder::Device => self.site.dir().join("devices"),
+            Holder::Modbus => self.site.keys_dir(Role::Modbus).join("devices"),
+        };
+        directory.join(format!("{id}.key"))
     }
 
     /// One sensor.
@@ -108,6 +122,7 @@ impl<'a> Sensors<'a> {
         id: SensorId,
         name: &str,
         profile: &Profile,
+        holder: Holder,
     ) -> Result<PathBuf, ConfigError> {
         let said =
             |error: io::Error| ConfigError(format!("cannot write the sensor's keys: {error}"));
@@ -132,27 +147,8 @@ impl<'a> Sensors<'a> {
             make_private_dir(path.parent().expect("in a directory")).map_err(said)?;
             write_private(&path, &text).map_err(said)?;
         }
-        let quantities: Vec<String> = profile
-            .quantities()
-            .iter()
-            .map(|quantity| {
-                let number = match quantity.number {
-                    Number::F32 => "f32",
-                    Number::F64 => "f64",
-                };
-                format!("\"{}:{number}\"", quantity.name)
-            })
-            .collect();
-        let device_text = format!(
-            "# The key of one Vigia sensor. Who has it can speak as this sensor.\n\
-             sensor = {id}\nepoch = {epoch}\nprofile = \"{}\"\nquantities = [{}]\nkey = \"{}\"\n",
-            profile.name(),
-            quantities.join(", "),
-            hex::encode(device.0.expose())
-        );
-        let path = self.device_path(id);
-        make_private_dir(path.parent().expect("in a directory")).map_err(said)?;
-        write_private(&path, &device_text).map_err(said)?;
+        let path = self.device_path(id, holder);
+        device_key::write(&path, (id, epoch), profile, &device).map_err(said)?;
         self.write_entry(
             id,
             &SensorEntry {

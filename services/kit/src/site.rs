@@ -6,6 +6,7 @@
 //! keys/broker/users.toml  the MQTT accounts: who may publish and subscribe to what (0600)
 //! keys/store/tokens.toml  the API's tokens: who may do what there (0600)
 //! keys/alert/api.token    alert's own token (0600)
+//! keys/modbus/devices/    the keys of the sensors that the modbus role is (0600)
 //! keys/broker/sensors/    K_link of each sensor and epoch
 //! keys/verify/sensors/    K_payload and K_sig of each sensor and epoch
 //! keys/ROLE/tls.pem, .key the role's certificate and its key (0600), if the site has TLS
@@ -13,6 +14,7 @@
 //! tls/ca.pem              what certificates are checked against; for clients
 //! sensors/ID.toml         the registry: public facts about each sensor
 //! devices/ID.key          what to carry to the sensor, and then delete here (0600)
+//! modbus.toml             the map of Modbus devices, if vigia.toml names one
 //! data/ROLE/              what the role keeps
 //! run/                    addresses, locks
 //! ```
@@ -46,12 +48,14 @@ pub enum Role {
     Store,
     /// Watches.
     Alert,
+    /// Polls Modbus devices, each as a sensor.
+    Modbus,
 }
 
 impl Role {
     /// All of them, in the order in which they are started.
-    pub const ALL: [Self; 5] =
-        [Self::Broker, Self::Verify, Self::Transform, Self::Store, Self::Alert];
+    pub const ALL: [Self; 6] =
+        [Self::Broker, Self::Verify, Self::Transform, Self::Store, Self::Alert, Self::Modbus];
 
     /// Its one name: folder, command, MQTT user and client id, first name in its certificate.
     pub const fn name(self) -> &'static str {
@@ -61,7 +65,13 @@ impl Role {
             Self::Transform => "transform",
             Self::Store => "store",
             Self::Alert => "alert",
+            Self::Modbus => "modbus",
         }
+    }
+
+    /// Whether there are sites that were made before this role was. They run without it until it is added.
+    pub const fn came_later(self) -> bool {
+        matches!(self, Self::Modbus)
     }
 
     /// The arrows whose keys it holds, as writer or as reader.
@@ -71,7 +81,7 @@ impl Role {
             Self::Verify => &[Arrow::Raw, Arrow::Verified],
             Self::Transform => &[Arrow::Verified, Arrow::Text],
             Self::Store => &[Arrow::Text, Arrow::Stored, Arrow::Journal],
-            Self::Alert => &[Arrow::Text],
+            Self::Alert | Self::Modbus => &[Arrow::Text],
         }
     }
 }
@@ -187,15 +197,40 @@ impl Site {
         Ok(path)
     }
 
-    /// Reads the role's secrets.
+    /// Whether the site was made with this role, or it was added since.
+    pub fn has(&self, role: Role) -> bool {
+        !role.came_later() || self.secrets_path(role).exists()
+    }
+
+    /// The file of the role's secrets.
+    pub fn secrets_path(&self, role: Role) -> PathBuf {
+        self.keys_dir(role).join("secrets.toml")
+    }
+
+    /// Reads the file of the role's secrets.
     ///
     /// # Errors
     /// A file that is missing, readable by others, or not what `vigia init` makes.
+    pub fn secrets_file(&self, role: Role) -> Result<SecretsFile, ConfigError> {
+        let path = self.secrets_path(role);
+        if !self.has(role) {
+            let (path, name, dir) = (path.display(), role.name(), self.dir.display());
+            return Err(ConfigError(format!(
+                "{path} is not there: the site was made before the role {name} was; 'vigia init {dir} --complete' adds it"
+            )));
+        }
+        toml::from_str(&read_private(&path)?)
+            .map_err(|error| ConfigError(format!("{}: {}", path.display(), error.message())))
+    }
+
+    /// Reads the role's secrets.
+    ///
+    /// # Errors
+    /// As [`Site::secrets_file`], or a key that is missing or none.
     pub fn secrets(&self, role: Role) -> Result<Secrets, ConfigError> {
-        let path = self.keys_dir(role).join("secrets.toml");
+        let file = self.secrets_file(role)?;
+        let path = self.secrets_path(role);
         let bad = |problem: String| ConfigError(format!("{}: {problem}", path.display()));
-        let file: SecretsFile = toml::from_str(&read_private(&path)?)
-            .map_err(|error| bad(error.message().to_owned()))?;
         let mut arrows = BTreeMap::new();
         for arrow in role.arrows() {
             let text = file

@@ -1,0 +1,30 @@
+//! The modbus role: polls the plant's own devices, each of which is a sensor of the site.
+//!
+//! `map` says which registers of which device become which quantity, `plan` which of them are read together,
+//! `decode` what they mean. These three touch no socket and no clock; `map` alone can read its file. `link` asks a
+//! device, `poll` does so at every interval. `serial` is a serial line.
+//!
+//! Each device is a sensor with a key of its own, and its readings enter where all sensors' do: `spool` keeps them on
+//! disk, `delivery` brings them to the broker. `run` puts it together.
+//!
+//! Names and numbers are those of the MODBUS Application Protocol Specification V1.1b3, cited here as MAP, and of
+//! MODBUS over Serial Line V1.02, cited as MSL.
+
+pub mod decode;
+mod delivery;
+pub mod encoding;
+mod enrolment;
+pub mod limits;
+pub mod link;
+pub mod map;
+mod numbers;
+pub mod plan;
+pub mod poll;
+mod presence;
+pub mod register;
+mod run;
+mod serial;
+mod source;
+pub mod spool;
+
+pub use run::run;
