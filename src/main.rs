@@ -13,6 +13,7 @@ mod heap;
 mod init;
 mod leash;
 mod ledger;
+mod modbus;
 mod openapi;
 mod role;
 mod sensor;
@@ -77,6 +78,8 @@ enum Command {
     Store(store::Options),
     /// Run one role: watch limits, raise alarms
     Alert(role::Options),
+    /// Probe Modbus devices, check and simulate maps of them, show what SCADA reads here
+    Modbus(modbus::Options),
     /// Break the system on purpose, in processes of its own, and judge what became of the readings
     Drill(drill::Options),
     /// Measure speed, latency and cost on this machine, and what was lost: nothing
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         Command::Transform(options) => role::run(Role::Transform, &options),
         Command::Store(options) => store::run(&options),
         Command::Alert(options) => role::run(Role::Alert, &options),
+        Command::Modbus(options) => modbus::run(&options),
         Command::Drill(options) => drill::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Openapi => openapi::run(),

@@ -2,7 +2,8 @@
 //!
 //! `map` says which registers of which device become which quantity, `plan` which of them are read together,
 //! `decode` what they mean. These three touch no socket and no clock; `map` alone can read its file. `link` asks a
-//! device, `poll` does so at every interval.
+//! device, `poll` does so at every interval. `server` is the other direction: SCADA reads what the site knows.
+//! `simulator` is devices that are none, `probe` finds out what stands in one.
 //!
 //! Names and numbers are those of the MODBUS Application Protocol Specification V1.1b3, cited here as MAP, and of
 //! MODBUS over Serial Line V1.02, cited as MSL.
@@ -14,5 +15,8 @@ pub mod link;
 pub mod map;
 pub mod plan;
 pub mod poll;
+pub mod probe;
 pub mod register;
+pub mod server;
+pub mod simulator;
 mod source;
