@@ -155,7 +155,7 @@ async fn bits_and_exceptions_are_read_from_a_device_of(library: Library) {
     points.truncate(2);
     points.push(("holding", 400, "type = \"u16\"".to_owned()));
     points.push(("input", 399, "type = \"u32\"".to_owned()));
-    points.push(("coil", 10, bit));
+    points.push(("coil", 100, bit));
     let read = numbers(device(&address, &points)).await;
     let missing = || Err(Trouble::Exception(2));
     assert_eq!(read, [Ok(1.0), Ok(0.0), missing(), missing(), missing()], "{library:?}");

@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_is_expected_comes_first_scaled_or_not() {
-        let seen = seen(&[215, 0x41AC], &[215, 0x41AC]);
+        let seen = seen(&[215, 7], &[215, 7]);
         let first = |expected| guesses(&seen, &(100..=101), Some(expected)).remove(0);
         let guess = first([21.0, 22.0]);
         assert_eq!((guess.address, guess.what, guess.scale), (100, Type::U16, Some(0.1)));
