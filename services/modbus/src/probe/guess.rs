@@ -100,7 +100,8 @@ fn weigh(
             address if address > *asked.end() => "begins one address behind",
             _ => "ends behind what was asked for",
         });
-    } else if address == *asked.start() {
+    } else if (address - asked.start()).is_multiple_of(what.count()) {
+        // Values mostly follow each other without gaps.
         weight += 1;
     }
     let mut scale = None;
@@ -255,6 +256,19 @@ mod tests {
         assert_eq!((guess.address, guess.what, guess.scale), (100, Type::U16, Some(0.1)));
         let guess = first([200.0, 250.0]);
         assert_eq!((guess.what, guess.scale), (Type::U16, None));
+    }
+
+    #[test]
+    fn of_floats_in_a_row_the_first_ways_are_those_that_begin_where_it_begins() {
+        for (order, words) in [Order::Abcd, Order::Cdab].map(|order| {
+            let each = |value: f32| registers(Type::F32, order, Raw::Float(value.into()));
+            (order, [each(21.260_87), each(22.371_99), each(23.482_01)].concat())
+        }) {
+            let guesses = guesses(&seen(&words, &words), &(100..=105), None);
+            let first: Vec<_> =
+                guesses[..3].iter().map(|it| (it.address, it.what, it.order)).collect();
+            assert_eq!(first, [100, 102, 104].map(|address| (address, Type::F32, order)));
+        }
     }
 
     #[test]
