@@ -77,10 +77,12 @@ build-rust:
 build-cpp:
 	@cd sensor-cpp && cmake --preset release && cmake --build --preset release
 
-# Drivers of MQTT client libraries (clients/README.md); the others need no building.
+# Drivers of client libraries (clients/README.md); the others need no building.
 build-clients:
-	@cmake -S clients/paho-cpp -B build/clients/paho-cpp -G Ninja -DCMAKE_BUILD_TYPE=Release
-	@cmake --build build/clients/paho-cpp
+	@for client in paho-cpp libmodbus; do \
+	  cmake -S clients/$$client -B build/clients/$$client -G Ninja -DCMAKE_BUILD_TYPE=Release; \
+	  cmake --build build/clients/$$client; \
+	done
 
 fmt: ## Format the Rust code
 	@cargo fmt --all

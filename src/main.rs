@@ -17,6 +17,7 @@ mod init;
 mod leash;
 mod ledger;
 mod man;
+mod modbus;
 mod openapi;
 mod role;
 mod sensor;
@@ -98,8 +99,8 @@ Examples:
 Examples:
   vigia alert --site /srv/vigia")]
     Alert(role::Options),
-    /// Run one role: poll Modbus devices, each of which is a sensor
-    Modbus(role::Options),
+    /// Run one role: poll Modbus devices, serve SCADA; or probe devices, check and simulate maps
+    Modbus(modbus::Options),
     /// Break the system on purpose, in processes of its own, and judge what became of the readings
     Drill(drill::Options),
     /// Measure speed, latency and cost on this machine, and what was lost: nothing
@@ -140,7 +141,7 @@ fn main() -> ExitCode {
         Command::Transform(options) => role::run(Role::Transform, &options),
         Command::Store(options) => store::run(&options),
         Command::Alert(options) => role::run(Role::Alert, &options),
-        Command::Modbus(options) => role::run(Role::Modbus, &options),
+        Command::Modbus(options) => modbus::run(&options),
         Command::Drill(options) => drill::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Openapi => openapi::run(),

@@ -7,6 +7,9 @@
 //! Each device is a sensor with a key of its own, and its readings enter where all sensors' do: `spool` keeps them on
 //! disk, `delivery` brings them to the broker. `run` puts it together.
 //!
+//! `server` is the other direction: SCADA reads what the site knows, which `scada` has from the bus. `simulator` is devices that are none, `probe` finds
+//! out what stands in one.
+//!
 //! Names and numbers are those of the MODBUS Application Protocol Specification V1.1b3, cited here as MAP, and of
 //! MODBUS over Serial Line V1.02, cited as MSL.
 
@@ -20,10 +23,13 @@ pub mod map;
 mod numbers;
 pub mod plan;
 pub mod poll;
-mod presence;
+pub mod probe;
 pub mod register;
 mod run;
+mod scada;
 mod serial;
+pub mod server;
+pub mod simulator;
 mod source;
 pub mod spool;
 

@@ -67,3 +67,34 @@ pub const EXACT_IN_F32: i128 = 1 << 24;
 // The longest value fits in a request, with all its neighbours that a profile has room for.
 const _: () = assert!(4 * MAX_POINTS <= MAX_REGISTERS_PER_REQUEST as usize);
 const _: () = assert!(MIN_TIMEOUT_MS <= MIN_INTERVAL_MS);
+
+// The server.
+
+/// Connections at once to the server.
+pub const SERVER_CONNECTIONS: usize = 64;
+/// Connections at once from one address: a SCADA and its spare, each with several.
+pub const SERVER_CONNECTIONS_PER_ADDRESS: usize = 16;
+/// Requests a second that one connection is served; who asks faster waits. Also how many may come at once.
+pub const SERVER_REQUESTS_PER_SECOND: u32 = 2_000;
+/// Silence after which a connection is closed.
+pub const SERVER_IDLE: Duration = Duration::from_secs(300);
+/// Time from the first byte of a request to its last, and for an answer to be taken.
+pub const SERVER_FRAME_WITHIN: Duration = Duration::from_secs(10);
+/// Pause after a connection could not be accepted.
+pub const SERVER_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Alarms of one sensor that are held at once.
+pub const MAX_ALARMS_OF_A_SENSOR: usize = 256;
+
+// The simulator.
+
+/// Connections at once to one simulated address.
+pub const SIMULATOR_CONNECTIONS: usize = 64;
+/// The longest that a fault delays answers.
+pub const MAX_FAULT_DELAY: Duration = Duration::from_secs(3600);
+
+// The probe.
+
+/// Registers that one probe looks at.
+pub const MAX_PROBE_REGISTERS: u16 = 500;
+/// Time between its two looks.
+pub const PROBE_PAUSE: Duration = Duration::from_millis(500);

@@ -13,6 +13,7 @@ use crate::limits::TROUBLE_SPACING;
 use crate::link;
 use crate::map::Device;
 use crate::poll::Sample;
+use crate::server::serve::Counts;
 
 /// Of one device.
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ pub struct Numbers {
 pub type All = Arc<Vec<(String, Arc<Numbers>)>>;
 
 /// As Prometheus reads them.
-pub fn page(all: &All) -> Page {
+pub fn page(all: &All, server: &Counts) -> Page {
     type Of = fn(&Numbers) -> &AtomicU64;
     let counters: [(&str, &str, Of); 5] = [
         ("polls", "Polls of a device.", |of| &of.polls),
@@ -54,6 +55,16 @@ pub fn page(all: &All) -> Page {
     let mut family = page.gauge("vigia_modbus_held", "Readings of a device in the spool.");
     for (device, numbers) in all.iter() {
         family.with("device", device, numbers.held.load(Ordering::Relaxed));
+    }
+    for (name, help, of) in [
+        ("connections", "Connections of Modbus clients.", &server.connections),
+        ("strangers", "Connections of Modbus clients that are not allowed.", &server.strangers),
+        ("crowded_out", "Connections for which there was no room.", &server.crowded_out),
+        ("requests", "Requests of Modbus clients.", &server.requests),
+        ("exceptions", "Requests answered with an exception.", &server.exceptions),
+    ] {
+        let mut family = page.counter(&format!("vigia_modbus_server_{name}_total"), help);
+        family.is(of.load(Ordering::Relaxed));
     }
     page
 }

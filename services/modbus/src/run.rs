@@ -13,12 +13,15 @@ use vigia_disk::Unsynced;
 use vigia_kit::audit::Audit;
 use vigia_kit::bus::BusLogin;
 use vigia_kit::config::Unsynced as Mode;
+use vigia_kit::sensors::{SensorEntry, Sensors};
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
 use vigia_kit::{clock, metrics};
 use vigia_protocol::header::SensorId;
+use vigia_protocol::profile::Profile;
 use vigia_protocol::reading::{Flags, Reading};
 use vigia_protocol::time::Micros;
+use vigia_protocol::topic::Arrow;
 
 use crate::delivery::{Around, Delivery, Feed};
 use crate::enrolment;
@@ -26,7 +29,10 @@ use crate::limits::{LAST_COMMIT_WITHIN, WAITING_SAMPLES};
 use crate::map::Device;
 use crate::numbers::{self, All, Numbers, Trouble};
 use crate::poll::{Lines, Poller, Sample};
-use crate::presence;
+use crate::scada;
+use crate::server::feed;
+use crate::server::image::Image;
+use crate::server::serve::{Counts, serve};
 use crate::spool::{Gone, Keeper, Kept, Spool};
 
 /// Runs the role until the end.
@@ -43,7 +49,17 @@ pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen for Prometheus on {address}"))?;
-    site.publish_addresses(&[("modbus-metrics", listener.local_addr()?)])?;
+    let address = site.config.modbus.listen;
+    let server = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen for Modbus clients on {address}"))?;
+    site.publish_addresses(&[
+        ("modbus", server.local_addr()?),
+        ("modbus-metrics", listener.local_addr()?),
+    ])?;
+    let image = Arc::new(Image::new(known(&site)?));
+    let feed = feed::Feed::new(secrets.arrow(Arrow::Text).clone(), Arc::clone(&image));
+    let counts = Arc::new(Counts::default());
     let unsynced = match site.config.drills.unsynced {
         Mode::Kernel => Unsynced::Kernel,
         Mode::Process => Unsynced::Process,
@@ -53,11 +69,14 @@ pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
 
     let (mut tasks, all) = start(&site, devices, kept, &keeper, &shutdown)?;
     drop(keeper);
-    let page = move || numbers::page(&all);
-    let end = shutdown.clone();
+    let (shown, end) = (Arc::clone(&counts), shutdown.clone());
+    let page = move || numbers::page(&all, &shown);
+    let allow = site.config.modbus.allow.clone();
+    let answered = serve(server, image, allow, counts, shutdown.clone());
     let served = tokio::select! {
         () = shutdown.ended() => Ok(()),
-        () = presence::show(login) => Ok(()),
+        () = scada::follow(login, feed) => Ok(()),
+        () = answered => Ok(()),
         served = metrics::serve(listener, page, end) => served.map_err(Into::into),
         ended = first_failure(&mut tasks) => ended,
     };
@@ -67,6 +86,16 @@ pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
     };
     timeout(LAST_COMMIT_WITHIN, last).await.ok();
     served
+}
+
+/// Every sensor of the site with its profile, so that those that never sent anything are there too.
+fn known(site: &Site) -> anyhow::Result<Vec<(SensorId, Arc<Profile>)>> {
+    let profiles = site.config.profiles()?;
+    let sensors = Sensors::of(site).all()?.into_iter();
+    let known = |(id, sensor): (SensorId, SensorEntry)| {
+        profiles.get(&sensor.profile).map(|profile| (id, Arc::new(profile.clone())))
+    };
+    Ok(sensors.filter_map(known).collect())
 }
 
 /// Waits for a delivery that ends before its time.
