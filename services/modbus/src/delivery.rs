@@ -165,10 +165,10 @@ impl Delivery {
 
     /// Cuts what can be cut, and hands over what has changed. Bytes that follow from it wait.
     async fn go_on(&mut self) -> Result<(), Gone> {
+        self.device.send(clock::now(), clock::random);
         if self.pending.is_some() {
             return Ok(());
         }
-        self.device.send(clock::now(), clock::random);
         let rows = self.changes();
         let bytes = self.device.poll_transmit().unwrap_or_default();
         let is_idle = rows.iter().all(|row| matches!(row, Change::Forgotten(_)));
