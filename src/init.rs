@@ -135,6 +135,22 @@ pub fn make(
     make_with(dir, &Configuration { text, node }, hosts)
 }
 
+/// Makes a site on free ports, whose modbus role has this map, with profiles of its own.
+///
+/// # Errors
+/// As [`make`].
+pub fn make_for_demo(
+    dir: &Path,
+    node: &NodeName,
+    map: &str,
+    profiles: &str,
+) -> anyhow::Result<Site> {
+    let ports = ports::free().context("cannot find free ports")?;
+    let mut text = configuration::with_map(&configuration::text(node, Some(ports), false), map);
+    text.push_str(profiles);
+    make_with(dir, &Configuration { text, node: node.clone() }, None)
+}
+
 /// A configuration that has been checked.
 struct Configuration {
     text: String,

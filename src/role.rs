@@ -32,7 +32,7 @@ pub fn run(role: Role, options: &Options) -> Outcome {
     if let Some(parent) = options.supervised {
         leash::tie_to(parent)?;
     }
-    telemetry::start();
+    telemetry::start(std::io::stderr);
     let site = Site::open(&options.site)?;
     let runtime = runtime(role).context("cannot start the runtime")?;
     let result = runtime.block_on(async {

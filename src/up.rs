@@ -4,9 +4,12 @@ mod backoff;
 mod demo;
 mod keeper;
 mod leftovers;
+mod plant;
 pub mod run_state;
+mod status;
 mod summary;
 mod supervisor;
+mod terminal;
 mod truth;
 mod welcome;
 
@@ -23,9 +26,9 @@ use vigia_protocol::topic::NodeName;
 
 use crate::addresses::{Addresses, Bound};
 use crate::exit::{Answer, Outcome, Unavailable};
-use crate::init::{self, PortChoice};
 use crate::{duration, leash};
 use demo::Demo;
+use status::Status;
 use supervisor::Supervisor;
 
 /// How long a run that ends by itself waits for its roles to listen.
@@ -67,7 +70,7 @@ pub struct Options {
 /// Runs the site.
 pub fn run(options: &Options) -> Outcome {
     leash::forbid_core_files()?;
-    telemetry::start();
+    telemetry::start(terminal::lines);
     // One thread: children are tied to the thread that starts them (see `leash`).
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -102,6 +105,10 @@ async fn supervise(options: &Options) -> Outcome {
     Addresses::forget(&site).context("cannot remove run/addresses.json")?;
 
     let mut supervisor = Supervisor::new(&site)?;
+    // Before who polls them.
+    if demo.is_some() {
+        plant::start(&site, &mut supervisor);
+    }
     for role in roles {
         supervisor.start_role(role);
     }
@@ -124,6 +131,7 @@ async fn attend(
         bound = until_bound(site, options.time.map(|_| READY_WITHIN)) => bound?,
     };
     welcome::print(site, &bound, demo, options.json)?;
+    let status = Status::begin(site, supervisor.state());
     let begun = Instant::now();
     if let Some(demo) = demo {
         demo.start(supervisor, bound.sensor);
@@ -141,6 +149,7 @@ async fn attend(
         refusal = supervisor.refusal() => return Err(refusal),
     }
     supervisor.stop_sensors().await;
+    drop(status);
     let summary = summary::settle(site, begun, supervisor.restarts()).await?;
     summary.print(options.json)?;
     Ok(if summary.is_good() { Answer::Yes } else { Answer::No })
@@ -150,7 +159,7 @@ fn open(options: &Options) -> anyhow::Result<Site> {
     let dir = &options.site;
     if options.demo.is_some() && !dir.join("vigia.toml").exists() {
         let node = NodeName::new("node1").expect("a node name");
-        init::make(dir, &node, PortChoice::Auto, None)?;
+        plant::make_site(dir, &node)?;
         tracing::info!(dir = %dir.display(), "made the site, as 'vigia init --ports auto' does");
     }
     // Children get the absolute path, which also tells them from those of other sites.

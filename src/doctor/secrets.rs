@@ -80,7 +80,7 @@ fn load(site: &Site, role: Role) -> Result<(), ConfigError> {
         Role::Broker => Users::load(&site.users_path()).map(drop),
         Role::Store => Tokens::load(&site.tokens_path()).map(drop),
         Role::Alert => BearerToken::load(&site.api_token_path()).map(drop),
-        Role::Verify | Role::Transform => Ok(()),
+        Role::Verify | Role::Transform | Role::Modbus => Ok(()),
     }
 }
 

@@ -13,6 +13,14 @@ use super::ports::Ports;
 /// Where MQTT clients connect by TLS, on a site that has it.
 const MQTT_TLS_PORT: u16 = 8883;
 
+/// How the example of a map stands in the file.
+const MAP_EXAMPLE: &str = "# map = \"modbus.toml\"";
+
+/// The same file with a map of Modbus devices.
+pub fn with_map(text: &str, map: &str) -> String {
+    text.replacen(MAP_EXAMPLE, &format!("map = \"{map}\""), 1)
+}
+
 /// The file of a site with this node name, on these ports or the default ones, with TLS or without.
 pub fn text(node: &NodeName, ports: Option<Ports>, tls: bool) -> String {
     let broker = Broker::default();
@@ -110,7 +118,7 @@ hysteresis = 2.0
 [modbus]
 # The map of the devices that are polled, relative to this directory. Each is a sensor of its own:
 # 'vigia sensor add ID --modbus --profile NAME' registers it. Without a map none are polled.
-# map = "modbus.toml"
+{MAP_EXAMPLE}
 # HOST:PORT where their readings enter; by default the broker's own address for sensors.
 #sensors = "{enters}"
 # Where Modbus TCP clients read the latest values, and who may: addresses or ranges such as "10.0.0.0/8".

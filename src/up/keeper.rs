@@ -18,6 +18,7 @@ use vigia_kit::shutdown::{Shutdown, Switch};
 
 use super::backoff::Backoff;
 use super::run_state::{Name, RunState};
+use super::terminal;
 use crate::exit;
 
 /// A first life that ends within this time with such an exit code is a refusal.
@@ -146,7 +147,7 @@ async fn pass_on(name: Name, from: Option<impl AsyncRead + Unpin>) -> String {
     let mut line = Vec::new();
     while from.read_until(b'\n', &mut line).await.is_ok_and(|bytes| bytes > 0) {
         last = String::from_utf8_lossy(&line).trim_end().to_owned();
-        eprintln!("{name} | {last}");
+        terminal::line(&format!("{name} | {last}"));
         line.clear();
     }
     last

@@ -16,6 +16,8 @@ pub enum Name {
     Role(Role),
     /// A simulated sensor.
     Sensor(i16),
+    /// The simulated Modbus devices.
+    Devices,
 }
 
 impl std::fmt::Display for Name {
@@ -23,6 +25,7 @@ impl std::fmt::Display for Name {
         match self {
             Self::Role(role) => f.write_str(role.name()),
             Self::Sensor(id) => write!(f, "sensor-{id}"),
+            Self::Devices => f.write_str("devices"),
         }
     }
 }
@@ -36,6 +39,9 @@ pub struct Processes {
     pub roles: BTreeMap<String, Process>,
     /// Simulated sensors by number.
     pub sensors: BTreeMap<i16, Process>,
+    /// The simulated Modbus devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<Process>,
 }
 
 /// One child.
@@ -63,13 +69,18 @@ impl Processes {
 
     /// The processes that were alive.
     pub fn pids(&self) -> impl Iterator<Item = u32> {
-        self.roles.values().chain(self.sensors.values()).filter_map(|process| process.pid)
+        self.roles
+            .values()
+            .chain(self.sensors.values())
+            .chain(&self.devices)
+            .filter_map(|process| process.pid)
     }
 
     fn of(&mut self, name: Name) -> &mut Process {
         match name {
             Name::Role(role) => self.roles.entry(role.name().to_owned()).or_default(),
             Name::Sensor(id) => self.sensors.entry(id).or_default(),
+            Name::Devices => self.devices.get_or_insert_default(),
         }
     }
 }
@@ -109,8 +120,14 @@ impl RunState {
             .roles
             .values()
             .chain(processes.sensors.values())
+            .chain(&processes.devices)
             .map(|process| process.restarts)
             .sum()
+    }
+
+    /// How many roles have a process now.
+    pub fn running_roles(&self) -> usize {
+        self.processes().roles.values().filter(|process| process.pid.is_some()).count()
     }
 
     fn processes(&self) -> MutexGuard<'_, Processes> {

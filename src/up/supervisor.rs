@@ -29,6 +29,7 @@ pub struct Supervisor {
     refuse: mpsc::UnboundedSender<Refusal>,
     roles: Vec<(Role, Kept)>,
     sensors: Vec<Kept>,
+    devices: Option<Kept>,
 }
 
 impl Supervisor {
@@ -46,6 +47,7 @@ impl Supervisor {
             refuse,
             roles: Vec::new(),
             sensors: Vec::new(),
+            devices: None,
         })
     }
 
@@ -71,6 +73,15 @@ impl Supervisor {
         self.sensors.push(kept);
     }
 
+    /// Starts the simulated Modbus devices, which are this program, and keeps them alive.
+    pub fn start_devices(&mut self, arguments: Vec<OsString>) {
+        let leash =
+            ["leash".into(), "--to".into(), std::process::id().to_string().into(), "--".into()];
+        let own = [self.executable.clone().into()];
+        let arguments = leash.into_iter().chain(own).chain(arguments).collect();
+        self.devices = Some(self.start(Name::Devices, arguments));
+    }
+
     fn start(&self, name: Name, arguments: Vec<OsString>) -> Kept {
         let program = Program { name, path: self.executable.clone(), arguments };
         Kept::start(program, Arc::clone(&self.state), self.refuse.clone())
@@ -87,6 +98,11 @@ impl Supervisor {
             exit::USAGE => ConfigError(sentence).into(),
             _ => Unavailable(sentence).into(),
         }
+    }
+
+    /// What runs now.
+    pub fn state(&self) -> Arc<RunState> {
+        Arc::clone(&self.state)
     }
 
     /// How often children were started after they had died.
@@ -110,6 +126,9 @@ impl Supervisor {
             while let Some(index) = self.roles.iter().position(|(kept, _)| *kept == role) {
                 self.roles.swap_remove(index).1.stop().await;
             }
+        }
+        if let Some(devices) = self.devices {
+            devices.stop().await;
         }
     }
 }

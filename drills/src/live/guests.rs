@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use vigia_kit::config::ConfigError;
-use vigia_kit::sensors::Sensors;
+use vigia_kit::sensors::{Holder, Sensors};
 use vigia_kit::site::Site;
 use vigia_protocol::header::SensorId;
 
@@ -40,7 +40,9 @@ impl Guests {
 
     /// Their numbers and the files of their keys.
     pub fn keys(&self) -> impl Iterator<Item = (i16, PathBuf)> {
-        self.ids.iter().map(|id| (*id, Sensors::of(&self.site).device_path(SensorId(*id))))
+        self.ids
+            .iter()
+            .map(|id| (*id, Sensors::of(&self.site).device_path(SensorId(*id), Holder::Device)))
     }
 
     /// `vigia sensor …`, to its end: a destructor cannot wait otherwise.
