@@ -76,11 +76,14 @@ enum Framing {
     Rtu,
 }
 
-/// The units behind one address, each with its name.
+/// The devices behind one address, each with its name, by unit.
+type Units = BTreeMap<u8, (String, Simulated)>;
+
+/// What stands at one address.
 #[derive(Debug, Clone)]
 struct Gateway {
     framing: Framing,
-    units: Arc<BTreeMap<u8, (String, Simulated)>>,
+    units: Arc<Units>,
 }
 
 impl Simulator {
@@ -89,8 +92,7 @@ impl Simulator {
     /// # Errors
     /// A device that cannot be simulated, or an address that cannot be listened on.
     pub async fn bind(map: &Map, listen: Listen) -> Result<Self, CannotSimulate> {
-        let mut planned: BTreeMap<&str, (Framing, BTreeMap<u8, (String, Simulated)>)> =
-            BTreeMap::new();
+        let mut planned: BTreeMap<&str, (Framing, Units)> = BTreeMap::new();
         let mut wanted = Vec::new();
         for device in map.devices() {
             let (address, framing) = match &device.transport {
@@ -98,7 +100,7 @@ impl Simulator {
                 Transport::RtuOverTcp(address) => (address, Framing::Rtu),
                 Transport::Serial(_) => return Err(CannotSimulate::Serial(device.name.clone())),
             };
-            let (known, units) = planned.entry(address).or_insert((framing, BTreeMap::new()));
+            let (known, units) = planned.entry(address).or_insert((framing, Units::new()));
             if *known != framing {
                 return Err(CannotSimulate::BothFramings(address.clone()));
             }
