@@ -341,7 +341,11 @@ mod tests {
     #[test]
     fn bad_readings_and_books_that_do_not_balance_are_told() {
         let mut watch = Watch::new();
-        let bad = |seq| Newest { quality: "bad".to_owned(), ..reading(1, seq, 1) };
+        let bad = |seq| {
+            let mut bad = reading(1, seq, 1);
+            bad.quality = "bad".to_owned();
+            bad
+        };
         assert_eq!(watch.see(1, bad(1)), [(Change::Begins, Kind::Quality)]);
         assert_eq!(watch.see(2, bad(2)), []);
         assert_eq!(watch.see(3, reading(1, 3, 3)), [(Change::Ends, Kind::Quality)]);
