@@ -342,9 +342,9 @@ mod tests {
     fn bad_readings_and_books_that_do_not_balance_are_told() {
         let mut watch = Watch::new();
         let bad = |seq| {
-            let mut newest = reading(1, seq, 1);
-            newest.quality = "bad".to_owned();
-            newest
+            let mut bad = reading(1, seq, 1);
+            bad.quality = "bad".to_owned();
+            bad
         };
         assert_eq!(watch.see(1, bad(1)), [(Change::Begins, Kind::Quality)]);
         assert_eq!(watch.see(2, bad(2)), []);
