@@ -23,6 +23,8 @@ pub struct Ports {
     pub metrics: u16,
     /// The API.
     pub api: u16,
+    /// Metrics of verify, transform, store and alert.
+    pub roles: [u16; 4],
 }
 
 /// Different ports to which nothing is bound now.
@@ -40,7 +42,9 @@ pub fn free() -> io::Result<Ports> {
             Ok(listener) => held.push(listener),
             Err(error) => last_error = error,
         }
-        if let [sensors, mqtt, mqtt_tls, metrics, api] = held.as_slice() {
+        if let [sensors, mqtt, mqtt_tls, metrics, api, verify, transform, store, alert] =
+            held.as_slice()
+        {
             let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
             return Ok(Ports {
                 sensors: port(sensors)?,
@@ -48,6 +52,7 @@ pub fn free() -> io::Result<Ports> {
                 mqtt_tls: port(mqtt_tls)?,
                 metrics: port(metrics)?,
                 api: port(api)?,
+                roles: [port(verify)?, port(transform)?, port(store)?, port(alert)?],
             });
         }
     }
@@ -62,9 +67,9 @@ mod tests {
 
     #[test]
     fn ports_are_different_and_within_the_range() {
-        let Ports { sensors, mqtt, mqtt_tls, metrics, api } = free().unwrap();
-        let ports = [sensors, mqtt, mqtt_tls, metrics, api];
+        let Ports { sensors, mqtt, mqtt_tls, metrics, api, roles } = free().unwrap();
+        let ports = [&[sensors, mqtt, mqtt_tls, metrics, api], &roles[..]].concat();
         assert!(ports.iter().all(|port| RANGE.contains(port)));
-        assert_eq!(BTreeSet::from(ports).len(), ports.len());
+        assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), ports.len());
     }
 }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod deaths;
 pub mod http;
 pub mod limits;
+pub mod meter;
 pub mod metrics;
 pub mod places;
 pub mod private;

@@ -7,6 +7,7 @@ mod ledger;
 mod log;
 mod pages;
 mod problem;
+pub mod prometheus;
 mod quarantine;
 mod rates;
 mod reading;
@@ -100,6 +101,7 @@ type Operations = (
     ledger::Ledger,
     quarantine::Quarantine,
     log::Log,
+    prometheus::Prometheus,
     health::Wellbeing,
 );
 
@@ -111,6 +113,7 @@ fn service() -> OpenApiService<Operations, ()> {
         ledger::Ledger,
         quarantine::Quarantine,
         log::Log,
+        prometheus::Prometheus::default(),
         health::Wellbeing,
     );
     OpenApiService::new(operations, "Vigia", env!("CARGO_PKG_VERSION"))
@@ -144,6 +147,7 @@ pub async fn serve(
 
 fn endpoint(access: Access, shared: Arc<Shared>) -> impl Endpoint<Output = Response> + 'static {
     let access = Arc::new(access);
+    let health = shared.health.clone();
     let service = service();
     let page = |content_type, text: String| pages::fixed(content_type, text);
     Route::new()
@@ -160,7 +164,12 @@ fn endpoint(access: Access, shared: Arc<Shared>) -> impl Endpoint<Output = Respo
             }
         })
         .catch_all_error(problem::answer)
-        .after(|response| async move { response.map(with_headers) })
+        .after(move |response| {
+            if let Ok(response) = &response {
+                health.answered(response.status().as_u16());
+            }
+            async move { response.map(with_headers) }
+        })
         .map_to_response()
 }
 
