@@ -45,11 +45,16 @@ fn frames() -> Vec<Vec<Frame>> {
 }
 
 async fn served() -> Served {
+    serving(&frames()).await
+}
+
+/// A store with these batches.
+async fn serving(batches: &[Vec<Frame>]) -> Served {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
     let store = Store::open(&path, vigia_disk::Unsynced::Kernel, None, now()).unwrap();
     let mut before = Count::default();
-    for (n, frames) in frames().iter().enumerate() {
+    for (n, frames) in batches.iter().enumerate() {
         let head = head(LOG, n as u64, before, count(frames));
         before = before.plus(head.has);
         ingest(&store, &[&text(&head, frames)], now());
@@ -270,4 +275,43 @@ async fn a_range_gets_everything_whatever_the_step() {
     whole.hints = Some(hints);
     let found = served.series(whole).await;
     assert_eq!(points(&found[0]).len(), expected(0).len());
+}
+
+/// `cargo test --release -p vigia-store --test prometheus -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn a_million_readings_are_read_with_and_without_a_step() {
+    const READINGS: u64 = 1_000_000;
+    let batches: Vec<Vec<Frame>> = (0..READINGS / 1_000)
+        .map(|n| {
+            vec![Frame::Readings {
+                sensor: 1,
+                stream: 1,
+                seq: n * 1_000 + 1,
+                count: 1_000,
+                tint: 0,
+            }]
+        })
+        .collect();
+    let served = serving(&batches).await;
+    let whole = (BEGIN - 300_000, BEGIN + READINGS as i64 * 1_000);
+    for step in [0, 60_000, 600_000, 3_600_000] {
+        let mut asked = query(TEMPERATURE, whole);
+        asked.hints = Some(ReadHints {
+            step_ms: step,
+            start_ms: whole.0,
+            end_ms: whole.1,
+            ..ReadHints::default()
+        });
+        let begun = std::time::Instant::now();
+        let found = served.series(asked).await;
+        let samples = found[0].samples.len();
+        println!("step {} s: {samples} samples in {:?}", step / 1_000, begun.elapsed());
+        let most = if step == 0 {
+            READINGS as usize
+        } else {
+            4 * (READINGS as usize * 1_000 / step as usize + 2)
+        };
+        assert!(samples > 0 && samples <= most);
+    }
 }
