@@ -198,12 +198,17 @@ impl Plant {
 
     /// What Prometheus answers, which must be without a warning: what cannot be read remotely is one.
     async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
+        let answer = self.answer(path, parameters).await;
+        assert!(answer.get("warnings").is_none(), "{parameters:?}: {answer}");
+        answer["data"].clone()
+    }
+
+    async fn answer(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
         let url = format!("{}/{path}", self.prometheus);
         let answer = self.here.get(url).query(parameters).send().await.unwrap();
         let answer: Value = answer.json().await.unwrap();
         assert_eq!(answer["status"], "success", "{parameters:?}: {answer}");
-        assert!(answer.get("warnings").is_none(), "{parameters:?}: {answer}");
-        answer["data"].clone()
+        answer
     }
 
     async fn instant(&self, query: &str, micros: i64) -> Vec<Value> {
@@ -369,10 +374,16 @@ async fn variables_have_values(plant: &Plant) {
             let query = grafana::text(variable, "/query/query");
             let inner = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
             let (metric, label) = inner.unwrap().split_once(", ").unwrap();
-            // As Grafana asks for the values of a label.
-            let values = plant.ask(&format!("label/{label}/values"), &[("match[]", metric)]).await;
-            let values: Vec<&str> =
-                values.as_array().unwrap().iter().map(|value| value.as_str().unwrap()).collect();
+            // As Grafana asks for the values of a label. Remote read has none, and Prometheus warns of that: the
+            // variables are made of what is scraped.
+            let answer =
+                plant.answer(&format!("label/{label}/values"), &[("match[]", metric)]).await;
+            let values: Vec<&str> = answer["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|value| value.as_str().unwrap())
+                .collect();
             assert_eq!(values, expected[label], "{file}, {query}");
         }
     }

@@ -251,10 +251,15 @@ impl Catalogue {
                     number: quantity.number,
                 };
                 let same = |known: &Kind| Kind { number: kind.number, ..known.clone() } == kind;
-                Some(catalogue.series.iter().position(same).unwrap_or_else(|| {
+                let Some(at) = catalogue.series.iter().position(same) else {
                     catalogue.series.push(kind);
-                    catalogue.series.len() - 1
-                }))
+                    return Some(catalogue.series.len() - 1);
+                };
+                if catalogue.series[at].number != kind.number {
+                    // Once of 32 bits and once of 64: nothing is cut off.
+                    catalogue.series[at].number = Number::F64;
+                }
+                Some(at)
             };
             let columns = profile.quantities().iter().map(column).collect();
             catalogue.columns.push(columns);
