@@ -28,6 +28,7 @@ COPY --from=binaries /vigia /vigia-sensor /usr/local/bin/
 # read-only volume must be there before.
 RUN for dir in /site /site/run /site/devices /site/data /site/keys \
       /site/data/broker /site/data/verify /site/data/transform /site/data/store /site/data/alert /site/data/modbus \
+      /site/data/prometheus /site/data/grafana /site/keys/prometheus /site/keys/grafana \
       /site/keys/ca /site/keys/inspector \
       /site/keys/broker /site/keys/verify /site/keys/transform /site/keys/store /site/keys/alert /site/keys/modbus \
       /sensor /sensors /sensors/1 /sensors/2; \

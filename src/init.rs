@@ -3,7 +3,7 @@
 mod accounts;
 mod configuration;
 mod credentials;
-mod ports;
+pub mod ports;
 
 use std::fs;
 use std::io;

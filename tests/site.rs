@@ -22,9 +22,9 @@ fn secrets_are_for_their_owner_only() {
     let site = TestSite::new();
     site.vigia(&["sensor", "add", "1"]).succeeded();
     let secrets = [files_below(&site.path("keys")), files_below(&site.path("devices"))].concat();
-    // A file per role, the accounts, the inspector's password, the tokens, the one of alert, two parts of the
-    // sensor's key, the key.
-    assert_eq!(secrets.len(), ROLES.len() + 1 + 1 + 1 + 1 + 2 + 1);
+    // A file per role, the accounts, the inspector's password, the tokens, those of alert and Prometheus, Grafana's
+    // password, two parts of the sensor's key, the key.
+    assert_eq!(secrets.len(), ROLES.len() + 1 + 1 + 1 + 2 + 1 + 2 + 1);
     for file in secrets {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
         assert_eq!(mode(file.parent().unwrap()), 0o700, "{}", file.display());

@@ -51,7 +51,7 @@ fn a_token_is_added_once_shown_once_and_revoked() {
     assert!(!listed.succeeded().contains(&bearer[4..]));
     let listed: Vec<Value> = serde_json::from_str(&listed.out).unwrap();
     let names: Vec<&str> = listed.iter().map(|token| token["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["alert", "dashboard"]);
+    assert_eq!(names, ["alert", "dashboard", "prometheus"]);
     assert_eq!(listed[1]["scope"], "operate");
     assert_eq!(listed[1]["expired"], false);
     assert!(listed[1]["expires"].as_str().unwrap().ends_with('Z'));

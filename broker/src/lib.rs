@@ -6,6 +6,7 @@ pub mod gate;
 pub mod ingress;
 pub mod journal;
 pub mod limits;
+mod metrics;
 mod publisher;
 #[cfg(feature = "sabotage")]
 mod sabotage;
@@ -24,6 +25,7 @@ use vigia_kit::audit::Audit;
 use vigia_kit::bus::BusLogin;
 use vigia_kit::clock;
 use vigia_kit::config::Unsynced as Mode;
+use vigia_kit::metrics as kit_metrics;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
 use vigia_protocol::topic::Arrow;
@@ -57,10 +59,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         entrances.push(Entrance { listener: mqtt_listener(address).await?, tls });
         addresses.push(("mqtt-tls", address));
     }
-    let metrics = TcpListener::bind(config.metrics)
-        .await
-        .with_context(|| format!("cannot listen for Prometheus on {}", config.metrics))?;
-    addresses.push(("metrics", config.metrics));
+    let metrics_listener = kit_metrics::listen(&site, Role::Broker).await?;
     let identity = Identity::open(&site.users_path())?;
     let gate = Arc::new(gate::Shared::open(identity, &directory, Arc::clone(&audit))?);
 
@@ -79,6 +78,13 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let online = Online::default();
     site.publish_addresses(&addresses)?;
     tracing::info!(sensors = %listener.local_addr()?, mqtt = %config.mqtt, "serving");
+    let drain = Arc::new(metrics::Drain::default());
+    let sources = metrics::Sources {
+        gate: Arc::clone(&gate),
+        journal: journal.clone(),
+        drain: Arc::clone(&drain),
+        online: online.clone(),
+    };
     let publisher = publisher::Surroundings {
         login: login.clone(),
         node: node.clone(),
@@ -88,15 +94,19 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         stored: secrets.arrow(Arrow::Stored).clone(),
         reports: secrets.arrow(Arrow::Journal).clone(),
         online: online.clone(),
+        drain,
         #[cfg(feature = "sabotage")]
         believes_pubacks: site.config.drills.sabotage
             == Some(vigia_kit::config::Sabotage::TrimOnPuback),
     };
     let around = ingress::Around { site: Arc::new(site), journal, online, audit };
     let mut end = shutdown.clone();
+    let page = move || metrics::page(&sources);
+    let numbers = kit_metrics::serve(metrics_listener, page, shutdown.clone());
     let served = tokio::select! {
         () = end.ended() => Ok(()),
-        () = gate::serve(Arc::clone(&gate), entrances, metrics, shutdown.clone()) => Ok(()),
+        () = gate::serve(Arc::clone(&gate), entrances, shutdown.clone()) => Ok(()),
+        served = numbers => served.context("metrics"),
         () = watchdog::watch(login, node, shutdown.clone()) => Ok(()),
         () = publisher::run(publisher, shutdown.clone()) => Ok(()),
         () = ingress::serve(listener, around, shutdown.clone()) => Ok(()),

@@ -23,6 +23,7 @@ use vigia_protocol::topic::{Arrow, NodeName};
 
 use crate::ingress::Online;
 use crate::journal::{HeldLog, Journal, News, Request, read_row};
+use crate::metrics::Drain;
 
 /// What the publisher needs.
 pub struct Surroundings {
@@ -42,6 +43,8 @@ pub struct Surroundings {
     pub reports: StageKey,
     /// The sensors with a session.
     pub online: Online,
+    /// What others may know of it.
+    pub drain: Arc<Drain>,
     /// Whether PUBACKs are believed: a deliberate defect.
     #[cfg(feature = "sabotage")]
     pub believes_pubacks: bool,
@@ -64,6 +67,7 @@ pub async fn run(around: Surroundings, mut shutdown: Shutdown) {
             ending = shell.session(&mut pause) => ending,
         };
         shell.publisher.disconnected();
+        shell.around.drain.note(&shell.publisher, false);
         if matches!(ending, Ending::JournalGone) {
             return;
         }
@@ -117,6 +121,7 @@ impl Shell {
                 )
                 .await?;
             self.report(&mut producer, &mut reported).await?;
+            self.around.drain.note(&self.publisher, true);
             let wait = Duration::from_micros(wait.0.saturating_sub(clock::now().0).max(0) as u64);
             tokio::select! {
                 changed = self.news.changed() => changed.map_err(|_| Ending::JournalGone)?,
@@ -188,6 +193,7 @@ impl Shell {
                     let bound = row_text_bound(&payload);
                     let _number = producer.publish(&topic, payload).await?;
                     self.publisher.published(log, n, bound);
+                    self.around.drain.published();
                     #[cfg(feature = "sabotage")]
                     believed.published(_number, log, n);
                 }
@@ -231,7 +237,9 @@ impl Shell {
         if report.marker.is_some()
             && let Some(round_trip) = self.publisher.round_trip()
         {
-            self.echo = Some((round_trip, clock::now()));
+            let now = clock::now();
+            self.around.drain.echoed(round_trip, now);
+            self.echo = Some((round_trip, now));
         }
     }
 }

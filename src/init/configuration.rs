@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use vigia_kit::config::{Broker, Modbus, Store};
+use vigia_kit::config::{Broker, Metrics, Modbus, Store};
 use vigia_protocol::topic::NodeName;
 
 use super::ports::Ports;
@@ -34,6 +34,15 @@ pub fn text(node: &NodeName, ports: Option<Ports>, tls: bool) -> String {
     let mqtt = listen("mqtt", broker.mqtt, ports.map(|ports| ports.mqtt));
     let metrics = listen("metrics", broker.metrics, ports.map(|ports| ports.metrics));
     let api = listen("api", store.api, ports.map(|ports| ports.api));
+    let defaults = Metrics::default();
+    let of_role = |key: &str, default: SocketAddr, at: usize| {
+        listen(key, default, ports.map(|ports| ports.roles[at]))
+    };
+    let verify = of_role("verify", defaults.verify, 0);
+    let transform = of_role("transform", defaults.transform, 1);
+    let store_metrics = of_role("store", defaults.store, 2);
+    let alert = of_role("alert", defaults.alert, 3);
+    let metrics_insecure = defaults.insecure;
     let plain = SocketAddr::new(broker.mqtt.ip(), ports.map_or(broker.mqtt.port(), |p| p.mqtt));
     let encrypted = SocketAddr::new(plain.ip(), ports.map_or(MQTT_TLS_PORT, |p| p.mqtt_tls));
     let modbus_listen = listen("listen", modbus.listen, ports.map(|ports| ports.modbus));
@@ -129,6 +138,15 @@ hysteresis = 2.0
 {modbus_metrics}
 #insecure = {modbus_insecure}
 
+# ----- metrics: where Prometheus reads the other roles' numbers, http://ADDRESS/metrics
+[metrics]
+{verify}
+{transform}
+{store_metrics}
+{alert}
+# Whether they may be open to other machines: they hold no secret, and no password protects them.
+#insecure = {metrics_insecure}
+
 # ----- profiles: what sensors measure, besides the built-in `climate` (temperature, pressure, humidity)
 # At most 16 quantities; a value outside its range is kept and marked as uncertain. A type is "f32", or
 # "f64" where a counter needs it.
@@ -166,6 +184,7 @@ mod tests {
         api: 20_003,
         modbus: 20_006,
         modbus_metrics: 20_007,
+        roles: [20_008, 20_009, 20_010, 20_011],
     };
 
     fn parse(text: &str) -> Config {
@@ -189,6 +208,8 @@ mod tests {
         assert_eq!(format!("{:?}", short.broker), format!("{:?}", Broker::default()));
         assert_eq!(format!("{:?}", full.broker), format!("{:?}", short.broker));
         assert_eq!(format!("{:?}", full.store), format!("{:?}", short.store));
+        assert_eq!(format!("{:?}", full.metrics), format!("{:?}", Metrics::default()));
+        assert_eq!(format!("{:?}", short.metrics), format!("{:?}", full.metrics));
         assert_eq!(format!("{:?}", full.drills), format!("{:?}", short.drills));
         assert_eq!(format!("{:?}", short.mqtt), format!("{:?}", Mqtt::default()));
         assert_eq!(full.mqtt.tls, short.mqtt.tls);
@@ -210,6 +231,8 @@ mod tests {
         for config in [parse(&text), parse(&without_comments(&text))] {
             assert_eq!(config.node.as_str(), "hall-3");
             assert_eq!(config.broker.sensors.port(), 20_001);
+            assert_eq!(config.metrics.verify.port(), 20_008);
+            assert_eq!(config.metrics.alert.port(), 20_011);
             assert_eq!(config.bus_address(), "127.0.0.1:20002");
             assert_eq!(config.api_url(), "http://127.0.0.1:20003");
             assert_eq!(config.modbus.listen.port(), 20_006);

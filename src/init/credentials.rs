@@ -15,8 +15,11 @@ use vigia_protocol::topic::Arrow;
 use super::{INSPECTOR, accounts};
 use crate::cert::authority::Authority;
 
-/// Writes `keys/ROLE/secrets.toml` of every role, the inspector's password, the accounts of all, and
-/// alert's token of the API.
+/// The holder of the token by which Prometheus reads what is stored.
+const PROMETHEUS: &str = "prometheus";
+
+/// Writes `keys/ROLE/secrets.toml` of every role, the inspector's password, the accounts of all,
+/// tokens of the API for alert and Prometheus, and Grafana's first password.
 ///
 /// # Errors
 /// What the file system says.
@@ -36,6 +39,7 @@ pub fn write(dir: &Path) -> io::Result<()> {
     }
     accounts::of(&passwords).save(&keys.join(Role::Broker.name()).join("users.toml"))?;
     write_tokens(&keys)?;
+    write_grafana_password(&keys)?;
     let directory = keys.join(INSPECTOR);
     make_private_dir(&directory)?;
     write_private(&directory.join("password"), &format!("{}\n", passwords[INSPECTOR].0))
@@ -81,18 +85,29 @@ fn write_secrets(
     write_private(&directory.join("secrets.toml"), &text.expect("strings have an encoding"))
 }
 
-/// Alert asks the API for what the bus did not bring.
+/// Alert asks the API for what the bus did not bring, Prometheus for readings.
 fn write_tokens(keys: &Path) -> io::Result<()> {
-    let bearer = BearerToken::random();
-    let token = Token {
-        secret: bearer.hash(),
-        scope: Scope::Read,
-        created: Moment(clock::now()),
-        expires: None,
-    };
-    let name = UserName::new(Role::Alert.name()).expect("names of roles are names of users");
     let mut tokens = Tokens::default();
-    tokens.insert(name, token).expect("the first one has room");
-    tokens.save(&keys.join(Role::Store.name()).join("tokens.toml"))?;
-    bearer.save(&keys.join(Role::Alert.name()).join("api.token"))
+    for holder in [Role::Alert.name(), PROMETHEUS] {
+        let bearer = BearerToken::random();
+        let token = Token {
+            secret: bearer.hash(),
+            scope: Scope::Read,
+            created: Moment(clock::now()),
+            expires: None,
+        };
+        let name = UserName::new(holder).expect("names of roles are names of users");
+        tokens.insert(name, token).expect("the first ones have room");
+        let directory = keys.join(holder);
+        make_private_dir(&directory)?;
+        bearer.save(&directory.join("api.token"))?;
+    }
+    tokens.save(&keys.join(Role::Store.name()).join("tokens.toml"))
+}
+
+/// The first password of Grafana's `admin`: nobody's default.
+fn write_grafana_password(keys: &Path) -> io::Result<()> {
+    let directory = keys.join("grafana");
+    make_private_dir(&directory)?;
+    write_private(&directory.join("password"), &format!("{}\n", Password::random().0))
 }

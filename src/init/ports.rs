@@ -27,6 +27,8 @@ pub struct Ports {
     pub modbus: u16,
     /// The modbus role's metrics.
     pub modbus_metrics: u16,
+    /// Metrics of verify, transform, store and alert.
+    pub roles: [u16; 4],
 }
 
 /// Different ports to which nothing is bound now.
@@ -34,27 +36,32 @@ pub struct Ports {
 /// # Errors
 /// If there are none.
 pub fn free() -> io::Result<Ports> {
+    let [sensors, mqtt, mqtt_tls, metrics, api, modbus, modbus_metrics, a, b, c, d] = find()?;
+    let roles = [a, b, c, d];
+    Ok(Ports { sensors, mqtt, mqtt_tls, metrics, api, modbus, modbus_metrics, roles })
+}
+
+/// As many as are asked for.
+///
+/// # Errors
+/// If there are not so many.
+pub fn find<const N: usize>() -> io::Result<[u16; N]> {
     // All are held until all are found, so that they differ.
     let mut held: Vec<TcpListener> = Vec::new();
+    let mut ports = [0; N];
     let mut last_error = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..ATTEMPTS {
+        if held.len() == N {
+            return Ok(ports);
+        }
         let span = RANGE.end() - RANGE.start() + 1;
         let port = RANGE.start() + u16::from_le_bytes(clock::random()) % span;
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(listener) => held.push(listener),
+            Ok(listener) => {
+                ports[held.len()] = port;
+                held.push(listener);
+            }
             Err(error) => last_error = error,
-        }
-        if let [sensors, mqtt, mqtt_tls, metrics, api, modbus, modbus_metrics] = held.as_slice() {
-            let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-            return Ok(Ports {
-                sensors: port(sensors)?,
-                mqtt: port(mqtt)?,
-                mqtt_tls: port(mqtt_tls)?,
-                metrics: port(metrics)?,
-                api: port(api)?,
-                modbus: port(modbus)?,
-                modbus_metrics: port(modbus_metrics)?,
-            });
         }
     }
     Err(last_error)
@@ -68,9 +75,7 @@ mod tests {
 
     #[test]
     fn ports_are_different_and_within_the_range() {
-        let Ports { sensors, mqtt, mqtt_tls, metrics, api, modbus, modbus_metrics } =
-            free().unwrap();
-        let ports = [sensors, mqtt, mqtt_tls, metrics, api, modbus, modbus_metrics];
+        let ports = find::<11>().unwrap();
         assert!(ports.iter().all(|port| RANGE.contains(port)));
         assert_eq!(BTreeSet::from(ports).len(), ports.len());
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context;
 use vigia_kit::sensors::{Holder, Sensors};
@@ -13,7 +13,7 @@ use vigia_modbus::map::Map;
 use vigia_protocol::topic::NodeName;
 
 use super::supervisor::Supervisor;
-use crate::init;
+use crate::init::{self, ports};
 
 /// The map's name within the site.
 const MAP: &str = "modbus.toml";
@@ -121,10 +121,9 @@ fn map() -> io::Result<String> {
     let mut text =
         "# Two simulated devices: `vigia up --demo` runs them, as `vigia modbus simulate` does.\n"
             .to_owned();
-    // Both are held until both are found, so that they differ.
-    let held = [0; DEVICES.len()].map(|any| TcpListener::bind((Ipv4Addr::LOCALHOST, any)));
-    for (listener, device) in held.into_iter().zip(DEVICES) {
-        let address = listener?.local_addr()?;
+    let ports: [u16; DEVICES.len()] = ports::find()?;
+    for (port, device) in ports.into_iter().zip(DEVICES) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         // Writing into a String cannot fail.
         let _ = write!(text, "\n[[device]]\ntransport = {{ tcp = \"{address}\" }}\n{device}");
     }

@@ -4,14 +4,11 @@ use vigia_kit::metrics::Page;
 
 use super::Shared;
 
-/// `/metrics` of the broker.
-pub fn page(shared: &Shared) -> Page {
+/// Adds them to the broker's page.
+pub fn write(shared: &Shared, page: &mut Page) {
     let counters = &shared.counters;
     let (online, offline) = shared.sessions.count();
     let (retained, retained_bytes) = shared.retained.size();
-    let mut page = Page::default();
-    page.gauge("vigia_broker_uptime_seconds", "Time since the broker started.")
-        .is(shared.system.uptime().as_secs());
     page.gauge("vigia_gate_sessions", "MQTT sessions, with a connection and kept without one.")
         .with("state", "online", online)
         .with("state", "offline", offline);
@@ -59,5 +56,4 @@ pub fn page(shared: &Shared) -> Page {
     for (user, count) in &users {
         family.with("user", user, count.delivered.get());
     }
-    page
 }

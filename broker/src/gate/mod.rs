@@ -23,7 +23,7 @@ pub mod identity;
 mod io;
 mod lockout;
 mod message;
-mod metrics;
+pub mod metrics;
 mod passwords;
 mod retained;
 mod router;
@@ -104,28 +104,16 @@ impl Shared {
 }
 
 /// Serves MQTT clients until the end.
-pub async fn serve(
-    shared: Arc<Shared>,
-    entrances: Vec<Entrance>,
-    metrics: TcpListener,
-    shutdown: Shutdown,
-) {
+pub async fn serve(shared: Arc<Shared>, entrances: Vec<Entrance>, shutdown: Shutdown) {
     let house = House::new();
     for Entrance { listener, tls } in entrances {
         let (house, shared) = (house.clone(), Arc::clone(&shared));
         tokio::spawn(door::serve(listener, tls, house, shared, shutdown.clone()));
     }
     tokio::spawn(Arc::clone(&shared.retained).keep_up(shutdown.clone()));
-    let source = Arc::clone(&shared);
-    let metrics =
-        vigia_kit::metrics::serve(metrics, move || metrics::page(&source), shutdown.clone());
-    let (served, ..) = tokio::join!(
-        metrics,
+    tokio::join!(
         shared.identity.watch(shutdown.clone()),
         shared.sessions.sweep(&shared, shutdown.clone()),
         shared.system.tell(&shared, shutdown.clone()),
     );
-    if let Err(error) = served {
-        tracing::error!(%error, "metrics are not served");
-    }
 }

@@ -6,8 +6,10 @@
 
 mod catch_up;
 mod memory;
+mod metrics;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,6 +18,7 @@ use vigia_kit::audit::Audit;
 use vigia_kit::bus::{BusError, BusLogin, Consumer, Delivery, Producer};
 use vigia_kit::config::{Limit, Unsynced as Mode};
 use vigia_kit::limits::{IN_FLIGHT_MESSAGES, RECONNECT_PAUSE};
+use vigia_kit::metrics as kit_metrics;
 use vigia_kit::rules::Sample;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
@@ -27,6 +30,7 @@ use vigia_protocol::topic::{self, Arrow};
 
 use crate::catch_up::Store;
 use crate::memory::Memory;
+use crate::metrics::Board;
 
 /// Looking without an event is written down this often: until then, it can be repeated.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
@@ -49,13 +53,19 @@ pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
         memory: Memory::open(&site.data_dir(Role::Alert)?, unsynced)?,
         store: Store::of(&site)?,
         limits: site.config.alert.limits.clone(),
+        board: Arc::default(),
     };
+    let listener = kit_metrics::listen(&site, Role::Alert).await?;
+    let board = Arc::clone(&alert.board);
+    alert.note();
+    tokio::spawn(kit_metrics::serve(listener, move || board.page(), shutdown.clone()));
     let mut pause = RECONNECT_PAUSE.0;
     loop {
         let Err(error) = tokio::select! {
             () = shutdown.ended() => break,
             ending = alert.session(&mut pause) => ending,
         };
+        alert.board.meter.set_connected(false);
         match error {
             Ending::Disk(failed) => {
                 tracing::error!(error = %failed, "alert.redb cannot be written; this process ends");
@@ -87,23 +97,31 @@ struct Alert {
     memory: Memory,
     store: Store,
     limits: Vec<Limit>,
+    board: Arc<Board>,
 }
 
 impl Alert {
+    fn note(&self) {
+        self.board.note(&self.memory, self.limits.len());
+    }
+
     async fn session(&mut self, pause: &mut Duration) -> Result<std::convert::Infallible, Ending> {
         let mut producer = Producer::connect(&self.login, "out").await?;
         let mut consumer = Consumer::connect(&self.login, "in", &[Arrow::Text.filter()]).await?;
         tracing::info!(limits = self.limits.len(), "connected");
+        self.board.meter.set_connected(true);
         *pause = RECONNECT_PAUSE.0;
         let mut looked_at: Vec<Delivery> = Vec::new();
         let mut events = Events::default();
         let mut committed = Instant::now();
         loop {
             events.publish(&mut self.memory, &mut producer).await?;
+            self.board.meter.set_waiting(looked_at.len());
             let room = looked_at.len() < usize::from(IN_FLIGHT_MESSAGES) / 2;
             tokio::select! {
                 delivery = consumer.receive(), if room => {
                     let delivery = delivery?;
+                    self.board.meter.consumed();
                     self.attend(&delivery).await;
                     looked_at.push(delivery);
                 }
@@ -114,6 +132,8 @@ impl Alert {
             if self.memory.has_news() || full || committed.elapsed() >= COMMIT_EVERY {
                 if self.memory.is_dirty() {
                     self.memory.commit()?;
+                    self.note();
+                    self.board.meter.finished();
                 }
                 committed = Instant::now();
                 for delivery in looked_at.drain(..) {
@@ -125,7 +145,7 @@ impl Alert {
 
     async fn attend(&mut self, delivery: &Delivery) {
         match text::open(&self.key, delivery.topic(), delivery.payload()) {
-            Ok(Text::Marker(_)) => {}
+            Ok(Text::Marker(_)) => self.board.marked(),
             Ok(Text::Batch { head, lines, .. }) => {
                 let position = head.position;
                 let next = self.memory.looked(position.log);

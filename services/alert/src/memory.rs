@@ -131,6 +131,17 @@ impl Memory {
         }
     }
 
+    /// The alarms that are raised: rule and sensor.
+    pub fn active(&self) -> impl Iterator<Item = (String, String)> {
+        let active = self.states.iter().filter(|(_, state)| state.active.is_some());
+        active.map(|((rule, sensor), _)| (rule.clone(), sensor.to_string()))
+    }
+
+    /// Events that the broker does not have yet.
+    pub fn unpublished(&self) -> usize {
+        self.outbox.len()
+    }
+
     /// Whether something is not on disk yet.
     pub fn is_dirty(&self) -> bool {
         !(self.changed_logs.is_empty() && self.published.is_empty() && self.new_events.is_empty())

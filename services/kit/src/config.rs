@@ -11,6 +11,7 @@ use vigia_protocol::topic::NodeName;
 
 use crate::limits::MAX_ALLOWED_NETWORKS;
 use crate::network::Network;
+use crate::site::Role;
 
 /// A configuration that cannot be used. One sentence; the process exits with 64 (EX_USAGE).
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,9 @@ pub struct Config {
     /// Modbus devices, and what SCADA may read.
     #[serde(default)]
     pub modbus: Modbus,
+    /// Where Prometheus reads the other roles' numbers.
+    #[serde(default)]
+    pub metrics: Metrics,
     /// Profiles besides `climate`.
     #[serde(default)]
     profiles: BTreeMap<String, ProfileSection>,
@@ -124,6 +128,39 @@ impl Store {
 impl Default for Store {
     fn default() -> Self {
         Self { api: SocketAddr::from(([127, 0, 0, 1], 8080)), tls: false, insecure: false }
+    }
+}
+
+/// `[metrics]`: where Prometheus reads each role's numbers, at `/metrics`; the broker has its own section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Verify's.
+    #[serde(deserialize_with = "address")]
+    pub verify: SocketAddr,
+    /// Transform's.
+    #[serde(deserialize_with = "address")]
+    pub transform: SocketAddr,
+    /// The store's.
+    #[serde(deserialize_with = "address")]
+    pub store: SocketAddr,
+    /// Alert's.
+    #[serde(deserialize_with = "address")]
+    pub alert: SocketAddr,
+    /// Whether they may be open to other machines.
+    pub insecure: bool,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let here = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            verify: here(7702),
+            transform: here(7703),
+            store: here(7704),
+            alert: here(7705),
+            insecure: false,
+        }
     }
 }
 
@@ -314,6 +351,10 @@ impl Config {
         let plain = [
             ("broker", "mqtt", self.broker.mqtt, self.broker.insecure),
             ("broker", "metrics", self.broker.metrics, self.broker.insecure),
+            ("metrics", "verify", self.metrics.verify, self.metrics.insecure),
+            ("metrics", "transform", self.metrics.transform, self.metrics.insecure),
+            ("metrics", "store", self.metrics.store, self.metrics.insecure),
+            ("metrics", "alert", self.metrics.alert, self.metrics.insecure),
             ("store", "api", self.store.api, self.store.tls || self.store.insecure),
             ("modbus", "metrics", self.modbus.metrics, self.modbus.insecure),
         ];
@@ -358,6 +399,18 @@ impl Config {
     pub fn sensors_address(&self) -> String {
         let own = || within_this_machine(self.broker.sensors).to_string();
         self.modbus.sensors.clone().unwrap_or_else(own)
+    }
+
+    /// Where Prometheus reads a role's numbers.
+    pub fn metrics_of(&self, role: Role) -> SocketAddr {
+        match role {
+            Role::Broker => self.broker.metrics,
+            Role::Verify => self.metrics.verify,
+            Role::Transform => self.metrics.transform,
+            Role::Store => self.metrics.store,
+            Role::Alert => self.metrics.alert,
+            Role::Modbus => self.modbus.metrics,
+        }
     }
 
     /// Base URL of the store's API.
@@ -429,7 +482,9 @@ mod tests {
 
     #[test]
     fn plain_listeners_open_to_others_must_be_wanted() {
-        for (section, key) in [("broker", "mqtt"), ("store", "api"), ("modbus", "metrics")] {
+        for (section, key) in
+            [("broker", "mqtt"), ("store", "api"), ("modbus", "metrics"), ("metrics", "verify")]
+        {
             for address in ["0.0.0.0:99", "192.0.2.7:99", "[::]:99", "[2001:db8::1]:99"] {
                 let text = format!("[{section}]\n{key} = \"{address}\"");
                 parse(&text).unwrap_err();

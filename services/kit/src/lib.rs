@@ -9,6 +9,7 @@ pub mod deaths;
 pub mod device_key;
 pub mod http;
 pub mod limits;
+pub mod meter;
 pub mod metrics;
 pub mod network;
 pub mod places;

@@ -64,4 +64,7 @@ pub const HTTP_IDLE: Duration = Duration::from_secs(60);
 /// Time that requests under way have at the end.
 pub const HTTP_DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
+/// Series of one kind on a page of metrics: with more sensors or alarms, the first ones are there.
+pub const METRIC_SERIES: usize = 1_000;
+
 const _: () = assert!(HTTP_CONNECTIONS_PER_ADDRESS < HTTP_CONNECTIONS);

@@ -7,6 +7,8 @@
 //! keys/store/tokens.toml  the API's tokens: who may do what there (0600)
 //! keys/alert/api.token    alert's own token (0600)
 //! keys/modbus/devices/    the keys of the sensors that the modbus role is (0600)
+//! keys/prometheus/api.token  Prometheus's (0600)
+//! keys/grafana/password   the first password of Grafana's admin (0600)
 //! keys/broker/sensors/    K_link of each sensor and epoch
 //! keys/verify/sensors/    K_payload and K_sig of each sensor and epoch
 //! keys/ROLE/tls.pem, .key the role's certificate and its key (0600), if the site has TLS

@@ -5,6 +5,8 @@
 //! help against a message that ends the process: see [`Deaths`].
 
 use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vigia_protocol::topic::{Arrow, NodeName};
@@ -12,6 +14,8 @@ use vigia_protocol::topic::{Arrow, NodeName};
 use crate::bus::{BusError, BusLogin, Consumer, Delivery, Producer};
 use crate::deaths::Deaths;
 use crate::limits::{IN_FLIGHT_MESSAGES, RECONNECT_PAUSE};
+use crate::meter::Meter;
+use crate::metrics::{self, Page};
 use crate::shutdown::Shutdown;
 use crate::site::{Role, Site};
 
@@ -37,24 +41,43 @@ struct Running<'a, S> {
     to: Arrow,
     stage: &'a mut S,
     deaths: Deaths,
+    meter: Arc<Meter>,
 }
 
-/// Runs the stage of a role until the end, through every loss of the bus.
+/// Runs the stage of a role until the end, through every loss of the bus, and serves its `/metrics`.
+///
+/// # Errors
+/// An address for metrics that cannot be listened on.
 pub async fn run(
     site: &Site,
     role: Role,
     login: BusLogin,
     (from, to): (Arrow, Arrow),
     stage: &mut impl Stage,
-    mut shutdown: Shutdown,
-) {
-    let mut running = Running { from, to, stage, deaths: Deaths::of_role(site, role) };
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    let listener = metrics::listen(site, role).await?;
+    let meter = Arc::new(Meter::default());
+    let deaths = Deaths::of_role(site, role);
+    let running = Running { from, to, stage, deaths, meter: Arc::clone(&meter) };
+    let page = move || {
+        let mut page = Page::of(role);
+        meter.write(&mut page);
+        page
+    };
+    let served = metrics::serve(listener, page, shutdown.clone());
+    let (served, ()) = tokio::join!(served, work(running, &login, shutdown));
+    served
+}
+
+async fn work<S: Stage>(mut running: Running<'_, S>, login: &BusLogin, mut shutdown: Shutdown) {
     let mut pause = RECONNECT_PAUSE.0;
     loop {
         let error = tokio::select! {
             () = shutdown.ended() => return,
-            result = running.session(&login, &mut pause) => result.unwrap_err(),
+            result = running.session(login, &mut pause) => result.unwrap_err(),
         };
+        running.meter.set_connected(false);
         tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "connecting again");
         tokio::select! {
             () = shutdown.ended() => return,
@@ -73,6 +96,7 @@ impl<S: Stage> Running<'_, S> {
         let mut producer = Producer::connect(login, "out").await?;
         let mut consumer = Consumer::connect(login, "in", &[self.from.filter()]).await?;
         tracing::info!(from = self.from.name(), to = self.to.name(), "connected");
+        self.meter.set_connected(true);
         *pause = RECONNECT_PAUSE.0;
         let mut waiting: VecDeque<(u64, Delivery)> = VecDeque::new();
         loop {
@@ -81,6 +105,7 @@ impl<S: Stage> Running<'_, S> {
                 settled = producer.settling() => { settled?; }
                 delivery = consumer.receive(), if waiting.len() < usize::from(IN_FLIGHT_MESSAGES) => {
                     let delivery = delivery?;
+                    self.meter.consumed();
                     let number = self.forward(&mut producer, &delivery).await?;
                     waiting.push_back((number, delivery));
                 }
@@ -88,7 +113,9 @@ impl<S: Stage> Running<'_, S> {
             let settled = producer.settled();
             while let Some((_, delivery)) = waiting.pop_front_if(|(number, _)| *number <= settled) {
                 consumer.acknowledge(&delivery).await?;
+                self.meter.finished();
             }
+            self.meter.set_waiting(waiting.len());
         }
     }
 
@@ -107,7 +134,10 @@ impl<S: Stage> Running<'_, S> {
             producer.publish_lossy(&topic, true, payload);
         }
         match made {
-            Some((topic, payload)) => producer.publish(&topic, payload).await,
+            Some((topic, payload)) => {
+                self.meter.produced();
+                producer.publish(&topic, payload).await
+            }
             None => Ok(producer.sent()),
         }
     }

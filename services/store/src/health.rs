@@ -1,7 +1,10 @@
 //! What the store says about its own well-being.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use vigia_kit::clock;
+use vigia_kit::meter::Meter;
+use vigia_kit::metrics::{Page, seconds};
 use vigia_protocol::time::Micros;
 
 use crate::batch::Intake;
@@ -10,18 +13,16 @@ use crate::limits::MARKER_FRESH_MICROS;
 /// Written by ingest, read by the API.
 #[derive(Debug, Default)]
 pub struct Health {
-    connected: AtomicBool,
+    /// Its work on the bus.
+    pub meter: Meter,
     marker: AtomicI64,
     dropped: AtomicU64,
     complained: AtomicI64,
+    /// Answers of the API, by the first digit of their status.
+    answers: [AtomicU64; 6],
 }
 
 impl Health {
-    /// The bus was reached, or lost.
-    pub fn set_connected(&self, connected: bool) {
-        self.connected.store(connected, Relaxed);
-    }
-
     /// A message came in.
     pub fn saw(&self, intake: &Intake<'_>, now: Micros) {
         if matches!(intake, Intake::Marker(..)) {
@@ -39,9 +40,41 @@ impl Health {
         })
     }
 
+    /// The API has answered with this status.
+    pub fn answered(&self, status: u16) {
+        if let Some(count) = self.answers.get(usize::from(status / 100)) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Writes all of it.
+    pub fn write(&self, page: &mut Page) {
+        self.meter.write(page);
+        let now = clock::now();
+        page.gauge("vigia_ready", "Whether the pipeline moves up to the store.")
+            .is(u8::from(self.obstacle(now).is_none()));
+        let marker = self.marker.load(Relaxed);
+        if marker != 0 {
+            page.gauge(
+                "vigia_marker_age_seconds",
+                "Time since a marker came through the pipeline.",
+            )
+            .is(seconds(Micros(now.0.saturating_sub(marker))));
+        }
+        page.counter(
+            "vigia_store_dropped_messages_total",
+            "Messages not from their arrow's writer.",
+        )
+        .is(self.dropped.load(Relaxed));
+        let mut family = page.counter("vigia_http_answers_total", "Answers of the API.");
+        for class in 2..6 {
+            family.with("class", &format!("{class}xx"), self.answers[class].load(Relaxed));
+        }
+    }
+
     /// What keeps the store from being ready.
     pub fn obstacle(&self, now: Micros) -> Option<&'static str> {
-        if !self.connected.load(Relaxed) {
+        if !self.meter.is_connected() {
             return Some("the bus is not connected");
         }
         let age = now.0.saturating_sub(self.marker.load(Relaxed));

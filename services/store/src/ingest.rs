@@ -43,7 +43,7 @@ impl Ingest {
         let mut pause = RECONNECT_PAUSE.0;
         loop {
             let result = self.session(&mut pause, &mut shutdown).await;
-            self.health.set_connected(false);
+            self.health.meter.set_connected(false);
             let Err(error) = result else { return };
             tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "connecting again");
             tokio::select! {
@@ -66,7 +66,7 @@ impl Ingest {
             connected = connecting => connected?,
         };
         tracing::info!("connected");
-        self.health.set_connected(true);
+        self.health.meter.set_connected(true);
         *pause = RECONNECT_PAUSE.0;
         let mut next_commit = Instant::now();
         loop {
@@ -76,14 +76,20 @@ impl Ingest {
             };
             let deliveries = gather(&mut consumer, first, next_commit).await?;
             next_commit = Instant::now() + COMMIT_SPACING;
+            let meter = &self.health.meter;
+            deliveries.iter().for_each(|_| meter.consumed());
+            meter.set_waiting(deliveries.len());
             let (deliveries, answers) = self.commit(deliveries).await;
             for delivery in &deliveries {
                 consumer.acknowledge(delivery).await?;
             }
+            meter.set_waiting(0);
+            meter.finished();
             for (node, report) in answers {
                 let topic = Arrow::Stored.topic(&node);
                 let payload = self.stored.seal(&topic, encode(&report));
                 producer.publish(&topic, payload).await?;
+                meter.produced();
             }
         }
     }

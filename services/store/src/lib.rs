@@ -15,6 +15,7 @@ mod ingest;
 mod journals;
 pub mod ledger;
 pub mod limits;
+mod metrics;
 mod present;
 pub mod query;
 mod run;
@@ -34,6 +35,7 @@ use vigia_kit::audit::Audit;
 use vigia_kit::bus::BusLogin;
 use vigia_kit::clock::now;
 use vigia_kit::config::Unsynced;
+use vigia_kit::metrics as kit_metrics;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
 use vigia_kit::tls::Files;
@@ -66,6 +68,8 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let tls = files.map(|files| TlsServer::load(files, Clients::Nameless)).transpose()?;
     let access = Access::open(&site.tokens_path(), bound, now, audit.clone())?;
 
+    let numbers = kit_metrics::listen(&site, Role::Store).await?;
+
     let directory = site.data_dir(Role::Store)?;
     let path = directory.join("store.redb");
     let unsynced = match site.config.drills.unsynced {
@@ -89,6 +93,9 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         stored: secrets.arrow(Arrow::Stored).clone(),
         health: health.clone(),
     };
+    let (of, its) = (store.clone(), health.clone());
+    let page = move || metrics::page(&of, &its);
+    let numbers = kit_metrics::serve(numbers, page, shutdown.clone());
     let present = Arc::new(Present::default());
     let shared = Shared::new(store.clone(), health, present.clone(), shutdown.clone());
     let served = api::serve(listener, tls, access, shared);
@@ -96,10 +103,12 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let listening = present.listen(BusLogin { status: None, ..login.clone() }, shutdown.clone());
     let node = site.config.node.clone();
     let backups = backup::request::serve(&directory, store.clone(), node, audit, shutdown.clone());
-    let (served, (), (), ()) = tokio::join!(served, backups, listening, ingest.run(shutdown));
+    let (served, numbered, (), (), ()) =
+        tokio::join!(served, numbers, backups, listening, ingest.run(shutdown));
     let last = tokio::task::spawn_blocking(move || store.checkpoint(now()));
     if let Err(failed) = last.await? {
         die(&failed);
     }
+    numbered.context("metrics")?;
     served.context("the API")
 }

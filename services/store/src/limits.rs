@@ -93,6 +93,20 @@ pub const QUARANTINE_SHOWN_BYTES: usize = 8 * 1024;
 pub const PAGE_BATCHES: (u64, u64) = (1_000, 100);
 /// Buckets in one series.
 pub const SERIES_BUCKETS: i64 = 11_000;
+/// Requests of Prometheus that are answered at one time: each answer is made in memory, as one block.
+pub const PROMETHEUS_READS: usize = 2;
+/// Bytes of such a request once it is decompressed.
+pub const PROMETHEUS_REQUEST_BYTES: usize = 256 << 10;
+/// Queries in one of them, and matchers in one query.
+pub const PROMETHEUS_QUERIES: (usize, usize) = (16, 32);
+/// Bytes of a compiled regular expression.
+pub const PROMETHEUS_REGEX_BYTES: usize = 256 << 10;
+/// Samples in the answer to one of them, at some 20 bytes.
+pub const PROMETHEUS_SAMPLES: usize = 1_000_000;
+/// Series in it.
+pub const PROMETHEUS_SERIES: usize = 10_000;
+/// Time after which it is given up.
+pub const PROMETHEUS_WITHIN: Duration = Duration::from_secs(9);
 /// Streams with gaps that the ledger names.
 pub const GAPS_NAMED: usize = 100;
 
@@ -101,4 +115,5 @@ const _: () = assert!(PROFILES <= u16::MAX as usize);
 const _: () = assert!(MAX_QUANTITIES <= u8::MAX as usize);
 // A full block of the widest profile stays far below redb's and the tails' bounds.
 const _: () = assert!(BLOCK_READINGS * (20 + MAX_QUANTITIES * 10) < TAIL_BYTES_KEPT);
+const _: () = assert!(PROMETHEUS_WITHIN.as_secs() < REQUEST_WITHIN.as_secs());
 const _: () = assert!(REQUEST_WITHIN.as_secs() < HTTP_ANSWERED_WITHIN.as_secs());

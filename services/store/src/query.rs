@@ -1,5 +1,7 @@
 //! Reading what is stored: blocks and open runs as one sequence of runs in the order taken.
 
+mod samples;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use crate::tables::log::{Row, row, unpack};
 use crate::tables::{
     BLOCKS, Corrupt, LOG, LOG_INDEX, QUARANTINE, Quarantined, STATS, block_key, decode, decode_run,
 };
+
+pub use samples::{Cut, Grid, Point, Wanted};
 
 /// What was committed at one moment.
 #[derive(Debug)]

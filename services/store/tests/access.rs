@@ -96,11 +96,14 @@ async fn on_this_machine_reading_needs_no_token_and_elsewhere_everything_does() 
     }
     for (path, operations) in document(&open).await["paths"].as_object().unwrap() {
         let path = path.replace("{id}", "7");
-        let status = open.ask(&format!("/api/v1{path}"), None).await.status();
-        let demands = operations["get"]["security"].is_array();
+        let (method, operation) = operations.as_object().unwrap().iter().next().unwrap();
+        let url = format!("{}/api/v1{path}", open.base);
+        let method = method.to_uppercase().parse().unwrap();
+        let status = open.client.request(method, url).send().await.unwrap().status();
+        let demands = operation["security"].is_array();
         assert_eq!(status == 401, demands, "{path}: {status}");
         assert_eq!(!demands, path.starts_with("/health/"), "{path}");
-        let declared = operations["get"]["responses"].as_object().unwrap();
+        let declared = operation["responses"].as_object().unwrap();
         for status in ["401", "403", "429"] {
             assert!(declared.contains_key(status), "{path}: {status}");
         }

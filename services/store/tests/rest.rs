@@ -396,6 +396,11 @@ async fn every_operation_of_the_document_answers_as_it_says() {
     assert!(paths.len() >= 10);
     for (path, operations) in paths {
         for (method, operation) in operations.as_object().unwrap() {
+            if method == "post" {
+                // What Prometheus asks has a test of its own.
+                assert_eq!(path, "/prometheus/read");
+                continue;
+            }
             assert_eq!(method, "get");
             let mut path = path.replace("{id}", "7").replace("{entry}", "0");
             if path.ends_with("/series") {

@@ -25,7 +25,7 @@ use crate::profiles::SensorProfiles;
 /// Runs the role until the end.
 ///
 /// # Errors
-/// Secrets or profiles that cannot be used.
+/// Secrets, profiles or an address that cannot be used.
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = site.lock("transform")?;
     let secrets = site.secrets(Role::Transform)?;
@@ -39,7 +39,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         aside: Vec::new(),
     };
     let arrows = (Arrow::Verified, Arrow::Text);
-    stage::run(&site, Role::Transform, login, arrows, &mut transform, shutdown).await;
+    stage::run(&site, Role::Transform, login, arrows, &mut transform, shutdown).await?;
     Ok(())
 }
 

@@ -25,7 +25,7 @@ use crate::keys::Keys;
 /// Runs the role until the end.
 ///
 /// # Errors
-/// Secrets that cannot be used.
+/// Secrets or an address that cannot be used.
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = site.lock("verify")?;
     let secrets = site.secrets(Role::Verify)?;
@@ -37,7 +37,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         sabotage: site.config.drills.sabotage,
     };
     let arrows = (Arrow::Raw, Arrow::Verified);
-    stage::run(&site, Role::Verify, login, arrows, &mut verify, shutdown).await;
+    stage::run(&site, Role::Verify, login, arrows, &mut verify, shutdown).await?;
     Ok(())
 }
 

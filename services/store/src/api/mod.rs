@@ -12,6 +12,7 @@ mod log;
 mod pages;
 mod present;
 mod problem;
+pub mod prometheus;
 mod quarantine;
 mod rates;
 mod reading;
@@ -124,6 +125,7 @@ type Operations = (
     quarantine::Quarantine,
     log::Log,
     present::Now,
+    prometheus::Prometheus,
     health::Wellbeing,
 );
 
@@ -139,6 +141,7 @@ fn service() -> OpenApiService<Operations, ()> {
         quarantine::Quarantine,
         log::Log,
         present::Now,
+        prometheus::Prometheus::default(),
         health::Wellbeing,
     );
     OpenApiService::new(operations, "Vigia", env!("CARGO_PKG_VERSION"))
@@ -170,6 +173,7 @@ pub async fn serve(
 
 fn endpoint(access: Access, shared: Arc<Shared>) -> impl Endpoint<Output = Response> + 'static {
     let access = Arc::new(access);
+    let health = shared.health.clone();
     let service = service();
     let page = |content_type, text: String| pages::fixed(content_type, text);
     pages::live(Route::new())
@@ -185,7 +189,12 @@ fn endpoint(access: Access, shared: Arc<Shared>) -> impl Endpoint<Output = Respo
             }
         })
         .catch_all_error(problem::answer)
-        .after(|response| async move { response.map(with_headers) })
+        .after(move |response| {
+            if let Ok(response) = &response {
+                health.answered(response.status().as_u16());
+            }
+            async move { response.map(with_headers) }
+        })
         .map_to_response()
 }
 
