@@ -15,6 +15,8 @@ use vigia_kit::audit::Audit;
 use vigia_kit::clock::now;
 use vigia_kit::shutdown::{Shutdown, Switch};
 use vigia_protocol::batch::Count;
+use vigia_store::Present;
+use vigia_store::api::Shared;
 use vigia_store::api::access::Access;
 use vigia_store::api::prometheus::wire::{
     LabelMatcher, Query, QueryResult, ReadHints, ReadRequest, ReadResponse, TimeSeries,
@@ -66,14 +68,8 @@ async fn serving(batches: &[Vec<Frame>]) -> Served {
     let nobody = directory.path().join("tokens.toml");
     let access = Access::open(&nobody, listener.local_addr().unwrap(), now, audit).unwrap();
     let health = Arc::new(Health::default());
-    tokio::spawn(vigia_store::api::serve(
-        listener,
-        None,
-        access,
-        Arc::new(store),
-        health,
-        shutdown,
-    ));
+    let shared = Shared::new(Arc::new(store), health, Arc::new(Present::default()), shutdown);
+    tokio::spawn(vigia_store::api::serve(listener, None, access, shared));
     let client = vigia_kit::api::client(None, None, Duration::from_secs(10)).unwrap();
     Served { base, client, _directory: directory, _switch: switch }
 }
