@@ -270,9 +270,8 @@ async fn roles_publish_and_consume_through_tls() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let entrances = vec![Entrance { listener, tls: Some(Arc::new(site.tls())) }];
-    let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let (_switch, shutdown) = Shutdown::new();
-    tokio::spawn(gate::serve(Arc::new(shared), entrances, metrics, shutdown));
+    tokio::spawn(gate::serve(Arc::new(shared), entrances, shutdown));
 
     let login = BusLogin {
         address,
