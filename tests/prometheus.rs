@@ -51,7 +51,7 @@ fn begin() -> i64 {
 fn reading(begin: i64, seq: u64) -> Reading {
     let mix = (seq * 37 % 211) as f64;
     let mut values = vec![20.0 + mix / 7.0, 1_000.0 + mix / 3.0, mix % 100.0];
-    if seq % 97 == 0 {
+    if seq.is_multiple_of(97) {
         values[0] = f64::NAN;
     }
     Reading {
