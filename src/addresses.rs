@@ -18,6 +18,8 @@ pub struct Addresses {
     pub mqtt: Option<SocketAddr>,
     /// The API.
     pub api: Option<SocketAddr>,
+    /// Modbus clients; a site may be without.
+    pub modbus: Option<SocketAddr>,
 }
 
 /// All of a site that runs, as a client on this machine reaches them.

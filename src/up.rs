@@ -106,7 +106,7 @@ async fn supervise(options: &Options) -> Outcome {
 
     let mut supervisor = Supervisor::new(&site)?;
     // Before who polls them.
-    if demo.is_some() {
+    if demo.as_ref().is_some_and(|demo| demo.devices) {
         plant::start(&site, &mut supervisor);
     }
     for role in roles {

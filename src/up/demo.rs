@@ -14,6 +14,7 @@ use vigia_kit::site::Site;
 use vigia_protocol::header::SensorId;
 use vigia_protocol::profile::Profile;
 
+use super::plant;
 use super::supervisor::Supervisor;
 use super::truth;
 use crate::exit::Unavailable;
@@ -31,6 +32,8 @@ pub struct Demo {
     pub count: i16,
     /// Readings per second of each.
     pub rate: f64,
+    /// Whether the simulated Modbus devices are there too.
+    pub devices: bool,
     program: PathBuf,
     site: PathBuf,
 }
@@ -71,7 +74,8 @@ impl Demo {
         make_private_dir(&site.dir().join("data/sensors"))
             .and_then(|()| fs::create_dir_all(truth::dir(site.dir())))
             .context("cannot make the sensors' directories")?;
-        Ok(Self { count, rate, program, site: site.dir().to_owned() })
+        let devices = plant::is_there(site);
+        Ok(Self { count, rate, devices, program, site: site.dir().to_owned() })
     }
 
     /// Starts them.

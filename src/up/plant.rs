@@ -99,22 +99,19 @@ pub fn make_site(dir: &std::path::Path, node: &NodeName) -> anyhow::Result<Site>
     Ok(site)
 }
 
-/// Starts the devices, if the site is one of these.
-pub fn start(site: &Site, supervisor: &mut Supervisor) -> bool {
-    let path = site.dir().join(MAP);
-    let is_ours = site.config.modbus.map.as_deref() == Some(MAP.as_ref())
-        && fs::read_to_string(&path).is_ok_and(|text| DEVICES.iter().all(|one| text.contains(one)));
-    if is_ours {
-        let arguments: Vec<OsString> = vec![
-            "modbus".into(),
-            "simulate".into(),
-            path.into(),
-            "--site".into(),
-            site.dir().into(),
-        ];
-        supervisor.start_devices(arguments);
-    }
-    is_ours
+/// Whether the site is one of these.
+pub fn is_there(site: &Site) -> bool {
+    let map = fs::read_to_string(site.dir().join(MAP));
+    site.config.modbus.map.as_deref() == Some(MAP.as_ref())
+        && map.is_ok_and(|text| DEVICES.iter().all(|device| text.contains(device)))
+}
+
+/// Starts the devices.
+pub fn start(site: &Site, supervisor: &mut Supervisor) {
+    let map = site.dir().join(MAP);
+    let arguments: [OsString; 5] =
+        ["modbus".into(), "simulate".into(), map.into(), "--site".into(), site.dir().into()];
+    supervisor.start_devices(arguments.into());
 }
 
 fn map() -> io::Result<String> {

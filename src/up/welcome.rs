@@ -2,10 +2,10 @@
 
 use std::io;
 
-use vigia_kit::site::Site;
+use vigia_kit::site::{Role, Site};
 
 use super::demo::Demo;
-use crate::addresses::Bound;
+use crate::addresses::{Addresses, Bound};
 use crate::init::{INSPECTOR, inspector_password};
 use crate::table;
 
@@ -20,7 +20,7 @@ pub fn print(site: &Site, bound: &Bound, demo: Option<&Demo>, json: bool) -> io:
     let mut text = format!(
         "Vigia is up.
 
-  API         {url}/api/v1/sensors
+  live page   {url}/
   Swagger UI  {url}/docs
   ledger      vigia ledger --site {dir}
   sensors     {sensor}
@@ -37,10 +37,17 @@ pub fn print(site: &Site, bound: &Bound, demo: Option<&Demo>, json: bool) -> io:
             password = password.display(),
         ));
     }
-    if let Some(demo) = demo {
-        let Demo { count, rate, .. } = demo;
+    if site.has(Role::Modbus) {
+        let modbus = Addresses::read(site).modbus.unwrap_or(site.config.modbus.listen);
         text.push_str(&format!(
-            "  demo        {count} simulated sensors, {rate} readings/s each\n"
+            "  Modbus      {modbus}, for SCADA: vigia modbus map --site {dir}\n"
+        ));
+    }
+    if let Some(demo) = demo {
+        let Demo { count, rate, devices, .. } = demo;
+        text.push_str(&format!(
+            "  demo        {count} simulated sensors, {rate} readings/s each{}\n",
+            if *devices { ", and 2 Modbus devices" } else { "" }
         ));
     }
     text.push_str("\nCtrl-C stops everything.\n");

@@ -50,6 +50,7 @@ function see(reading) {
   if (newer(reading, sensor.reading)) {
     sensor.reading = reading;
     sensor.profile = reading.profile ?? sensor.profile;
+    if (reading.flags) sensor.isSynced = reading.flags.includes("clock-synced");
     dirty.add(reading.sensor);
   }
 }
@@ -82,6 +83,7 @@ function makeRow(id) {
 function fillRow(id, sensor) {
   const { reading, row } = sensor;
   light(row.cells[1].firstChild, QUALITY[reading.quality], reading.quality);
+  row.cells[1].title = reading.quality === "uncertain" && !sensor.isSynced ? "its clock is not synchronised" : "";
   const quantities = profiles[sensor.profile] ?? Object.keys(reading.values).map((name) => ({ name, unit: "" }));
   const values = quantities.map(({ name, unit }) => {
     const span = element("span", `${name} ${shown(reading.values[name] ?? null)} `, { class: "value" });
@@ -163,6 +165,7 @@ const STEPS = [
   ["transform", "transform", "transform"],
   ["store", "store", "store"],
   ["alert", "alert", "alert"],
+  ["modbus", "modbus", "modbus"],
 ];
 
 const steps = new Map();
