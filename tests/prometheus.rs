@@ -129,6 +129,7 @@ fn configuration(site: &TestSite, addresses: &BTreeMap<String, String>) -> Strin
         ("transform:7703", "metrics-transform"),
         ("store:7704", "metrics-store"),
         ("alert:7705", "metrics-alert"),
+        ("modbus:7706", "modbus-metrics"),
         ("store:8080", "api"),
     ] {
         put(name, &addresses[role]);

@@ -245,7 +245,7 @@ impl Default for Modbus {
             sensors: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 5020)),
             allow: vec![Network::of(Ipv4Addr::LOCALHOST.into())],
-            metrics: SocketAddr::from(([127, 0, 0, 1], 7702)),
+            metrics: SocketAddr::from(([127, 0, 0, 1], 7706)),
             insecure: false,
         }
     }
