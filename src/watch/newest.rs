@@ -9,8 +9,8 @@ use vigia_protocol::time::Micros;
 /// A sensor's newest reading.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Newest {
-    /// Whose; where it is asked for alone, the answer does not say.
-    #[serde(skip, default = "nobody")]
+    /// Whose; among readings of one sensor, the answer does not say.
+    #[serde(default = "nobody")]
     pub sensor: SensorId,
     #[serde(flatten)]
     place: StreamSeq,

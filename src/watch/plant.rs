@@ -59,15 +59,9 @@ pub struct Quantity {
 }
 
 #[derive(Deserialize)]
-struct SensorPage {
-    sensors: Vec<SensorSummary>,
+struct LatestPage {
+    readings: Vec<Newest>,
     next_cursor: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct SensorSummary {
-    id: SensorId,
-    stored: u64,
 }
 
 #[derive(Deserialize)]
@@ -107,33 +101,21 @@ impl Plant {
 }
 
 /// The newest reading of each sensor, by id; and whether there are more than are watched.
-async fn newest(asker: &Arc<Asker>) -> anyhow::Result<(Vec<Newest>, bool)> {
-    let mut ids = Vec::new();
+async fn newest(asker: &Asker) -> anyhow::Result<(Vec<Newest>, bool)> {
+    let mut newest: Vec<Newest> = Vec::new();
     let mut cursor = String::new();
-    let too_many = loop {
-        let path = format!("/api/v1/sensors?limit={PAGE_SENSORS}{cursor}");
-        let page: SensorPage = asker.ask(&path).await?;
-        ids.extend(page.sensors.iter().filter(|sensor| sensor.stored > 0).map(|sensor| sensor.id));
+    loop {
+        let path = format!("/api/v1/readings/latest?limit={PAGE_SENSORS}{cursor}");
+        let page: LatestPage = asker.ask(&path).await?;
+        newest.extend(page.readings);
         match page.next_cursor {
-            _ if ids.len() > SENSORS => break true,
+            _ if newest.len() > SENSORS => break,
             Some(next) => cursor = format!("&cursor={next}"),
-            None => break false,
+            None => return Ok((newest, false)),
         }
-    };
-    ids.truncate(SENSORS);
-    let asker = Arc::clone(asker);
-    let mut readings = all(ids, move |sensor| {
-        let asker = Arc::clone(&asker);
-        async move {
-            let path = format!("/api/v1/sensors/{sensor}/latest");
-            let mut reading: Newest = asker.ask(&path).await?;
-            reading.sensor = sensor;
-            Ok(reading)
-        }
-    })
-    .await?;
-    readings.sort_by_key(|reading| reading.sensor);
-    Ok((readings, too_many))
+    }
+    newest.truncate(SENSORS);
+    Ok((newest, true))
 }
 
 /// The answers to all of these questions, in any order, a bounded number of them at a time.
