@@ -209,7 +209,8 @@ async fn the_newest_reading_of_every_sensor_comes_with_its_quantities() {
     latest["sensor"] = 7.into();
     latest["profile"] = "climate".into();
     assert_eq!(*one, latest);
-    let next = served.json(&format!("/readings/latest?cursor={}", page["next_cursor"])).await;
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let next = served.json(&format!("/readings/latest?cursor={cursor}")).await;
     assert_eq!(next["readings"].as_array().unwrap().len(), 1);
     assert_eq!(next["readings"][0]["sensor"], 8);
     assert!(next.get("next_cursor").is_none());
