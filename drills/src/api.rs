@@ -1,5 +1,6 @@
 //! The system from the outside: its REST API.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use vigia_kit::tokens::BearerToken;
 
 use crate::books::Books;
 use crate::oracle::{Exported, Quarantined};
+use crate::polled::Polled;
 use crate::site::Site;
 use crate::truth::{Measured, Place, QUANTITIES};
 
@@ -61,6 +63,10 @@ struct Reading {
     #[serde(default)]
     skewed: bool,
     time: String,
+    quality: String,
+    /// Of the values that are not good, by quantity.
+    #[serde(default)]
+    status: BTreeMap<String, String>,
     values: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -181,6 +187,31 @@ impl Api {
     /// # Errors
     /// If a page cannot be had.
     pub async fn export(&self, sensor: i16) -> anyhow::Result<Vec<Exported>> {
+        self.readings(sensor, Reading::exported).await
+    }
+
+    /// The same of a Modbus device's sensor, with its troubles.
+    ///
+    /// # Errors
+    /// If a page cannot be had.
+    pub async fn polled(&self, sensor: i16) -> anyhow::Result<Vec<Polled>> {
+        self.readings(sensor, Reading::polled).await
+    }
+
+    /// The newest stored reading of a Modbus device's sensor.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be had.
+    pub async fn newest_polled(&self, sensor: i16) -> anyhow::Result<Polled> {
+        let reading: Reading = self.get(&format!("sensors/{sensor}/latest"), &[]).await?;
+        reading.polled()
+    }
+
+    async fn readings<T>(
+        &self,
+        sensor: i16,
+        taken: impl Fn(&Reading) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Vec<T>> {
         let path = format!("sensors/{sensor}/readings");
         let mut all = Vec::new();
         let mut cursor: Option<String> = None;
@@ -192,7 +223,7 @@ impl Api {
                 page => page?,
             };
             for reading in &page.readings {
-                all.push(reading.exported().with_context(|| format!("{path}: {reading:?}"))?);
+                all.push(taken(reading).with_context(|| format!("{path}: {reading:?}"))?);
             }
             if page.next_cursor.is_some() && page.next_cursor == cursor {
                 bail!("{path}: the cursor {cursor:?} leads to itself");
@@ -221,6 +252,15 @@ impl Reading {
         }
         let measured = Measured { time: time.as_microsecond(), values };
         Ok(Exported { place: (self.stream, self.seq), measured })
+    }
+
+    fn polled(&self) -> anyhow::Result<Polled> {
+        let time: Timestamp = self.time.parse()?;
+        let trouble = (self.quality != "good").then(|| {
+            // Whatever is not good has a status; one stands for all.
+            self.status.values().next().unwrap_or(&self.quality).clone()
+        });
+        Ok(Polled { place: (self.stream, self.seq), time: time.as_microsecond(), trouble })
     }
 }
 

@@ -6,8 +6,8 @@ use vigia_kit::site::Role;
 
 use crate::chaos;
 use crate::drills::{
-    clocks, crowds, disk, insider, journal, kill, network, poison, power, restore, router, sensor,
-    stop, strangers,
+    clocks, crowds, disk, insider, journal, kill, network, plant, poison, power, restore, router,
+    sensor, stop, strangers,
 };
 use crate::load::Rate;
 use crate::oracle::Expected;
@@ -166,6 +166,14 @@ pub const DRILLS: &[Drill] = &[
         name: "kill-modbus",
         sentence: "kill -9 of modbus under load: it is back in 5 s, and nobody else noticed",
         play: |scene| Box::pin(kill::modbus(scene)),
+        ..USUAL
+    },
+    Drill {
+        name: "modbus-faults",
+        sentence: "Modbus devices are dead, slow, answer garbage and restart while the broker is killed: every \
+                   reading taken is stored once, and the healthy are polled at every tick",
+        site: Settings { plant: true, ..Settings::PLAIN },
+        play: |scene| Box::pin(plant::fails(scene)),
         ..USUAL
     },
     Drill {

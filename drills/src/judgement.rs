@@ -105,17 +105,21 @@ pub async fn judge_claims(
     Ok(findings)
 }
 
-/// Writes into the report what the oracle says of all sensors, and where the ledger says otherwise.
+/// Writes into the report what the oracle says of all sensors, and where the ledger says otherwise. `polled` readings
+/// are exported besides, of Modbus devices, which are judged elsewhere.
 ///
 /// # Errors
 /// If something cannot be exported.
 pub async fn judge(
     api: &Api,
     claims: BTreeMap<i16, Vec<&Truth>>,
+    polled: u64,
     expected: Expected,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let findings = judge_claims(api, claims, expected, report).await?;
+    let mut findings = judge_claims(api, claims, expected, report).await?;
+    findings.stored += polled;
+    report.stored = findings.stored;
     let books = api.ledger().await?;
     report.ledger = books.verdict.clone();
     report.reasons.extend(disagreements(&findings, &books, expected));

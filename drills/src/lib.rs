@@ -20,6 +20,8 @@ pub mod judgement;
 pub mod live;
 pub mod load;
 pub mod oracle;
+pub mod plant;
+pub mod polled;
 pub mod process;
 pub mod proxy;
 pub mod random;

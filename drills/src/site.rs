@@ -31,12 +31,20 @@ pub struct Settings {
     pub small_disk: Option<Role>,
     /// System calls are tampered with. Needs `strace`.
     pub traced: bool,
+    /// Modbus devices are simulated, which the modbus role polls.
+    pub plant: bool,
 }
 
 impl Settings {
     /// As `vigia init` makes it.
-    pub const PLAIN: Self =
-        Self { forgetful: false, sabotage: None, proxied: false, small_disk: None, traced: false };
+    pub const PLAIN: Self = Self {
+        forgetful: false,
+        sabotage: None,
+        proxied: false,
+        small_disk: None,
+        traced: false,
+        plant: false,
+    };
 }
 
 /// See the module.
@@ -60,6 +68,9 @@ pub struct Addresses {
     pub mqtt: SocketAddr,
     /// The broker's, for Prometheus.
     pub metrics: SocketAddr,
+    /// The modbus role's, for Prometheus; bound by itself.
+    #[serde(rename = "modbus-metrics")]
+    pub modbus_metrics: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -108,6 +119,17 @@ impl Site {
         let id = id.to_string();
         let site = self.path().as_os_str();
         let arguments = ["sensor".as_ref(), action.as_ref(), id.as_ref(), "--site".as_ref(), site];
+        self.vigia(&arguments).await.map(drop)
+    }
+
+    /// `vigia sensor add ID --modbus`: the site's modbus role is the sensor.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub async fn modbus_sensor(&self, id: i16, name: &str) -> anyhow::Result<()> {
+        let id = id.to_string();
+        let what = ["sensor", "add", &id, "--modbus", "--name", name, "--site"].map(OsStr::new);
+        let arguments = [what.as_slice(), &[self.path().as_os_str()]].concat();
         self.vigia(&arguments).await.map(drop)
     }
 
@@ -189,14 +211,24 @@ impl Site {
     /// # Errors
     /// If there is no such section.
     pub fn set(&self, section: &str, lines: &str) -> anyhow::Result<()> {
+        self.rewrite(&format!("\n{section}\n"), &format!("\n{section}\n{lines}"))
+    }
+
+    /// Takes lines out of a section again.
+    ///
+    /// # Errors
+    /// If it does not begin with them.
+    pub fn unset(&self, section: &str, lines: &str) -> anyhow::Result<()> {
+        self.rewrite(&format!("\n{section}\n{lines}"), &format!("\n{section}\n"))
+    }
+
+    fn rewrite(&self, old: &str, new: &str) -> anyhow::Result<()> {
         let file = self.file("vigia.toml");
         let text = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
-        let heading = format!("\n{section}\n");
-        if text.matches(&heading).count() != 1 {
-            bail!("{} has no section {section} to change", file.display());
+        if text.matches(old).count() != 1 {
+            bail!("{} has no section {:?} to change", file.display(), old.trim());
         }
-        fs::write(&file, text.replace(&heading, &format!("{heading}{lines}")))
-            .with_context(|| format!("{}", file.display()))
+        fs::write(&file, text.replace(old, new)).with_context(|| format!("{}", file.display()))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod insider;
 pub mod journal;
 pub mod kill;
 pub mod network;
+pub mod plant;
 pub mod poison;
 pub mod power;
 pub mod restore;

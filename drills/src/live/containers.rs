@@ -242,7 +242,7 @@ impl Deployment for Project {
         let mut expected = fault.expected();
         // The ledger remembers those of drills before.
         expected.duplicates |= before.readings.duplicate > 0;
-        judge(&api, self.claims(), expected, report).await
+        judge(&api, self.claims(), 0, expected, report).await
     }
 
     fn keep(&mut self) -> Option<PathBuf> {

@@ -37,6 +37,9 @@ impl Scene {
         if self.system.pids().is_empty() {
             bail!("the system does not run, so that nothing can be judged");
         }
+        if self.plant.is_some() {
+            self.plant_leaves().await.context("at the end")?;
+        }
         self.load.stop().await.context("at the end")?;
         let acknowledged = self.load.acknowledgements();
         self.say(&format!("sensors have delivered and ended: {acknowledged} acknowledged"));
@@ -46,7 +49,11 @@ impl Scene {
         if let Some(alarms) = &self.alarms {
             report.evidence.push(alarms.judge(&self.api).await?);
         }
-        judge(&self.api, self.load.claims(), self.drill.expected, report).await
+        let polled = match &self.plant {
+            Some(plant) => plant.judge(&self.api, report).await?,
+            None => 0,
+        };
+        judge(&self.api, self.load.claims(), polled, self.drill.expected, report).await
     }
 
     /// What the oracle finds in what the API exports now.

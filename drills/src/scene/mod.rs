@@ -12,6 +12,7 @@ pub(crate) mod faults;
 mod insiders;
 mod ledger;
 pub mod network;
+mod plant;
 pub(crate) mod recovery;
 mod sensors;
 mod strangers;
@@ -27,6 +28,7 @@ use crate::alarms::Alarms;
 use crate::api::Api;
 use crate::catalog::Drill;
 use crate::load::{Load, find_program};
+use crate::plant::Plant;
 use crate::proxy::{Proxy, client_name, sensor_name};
 use crate::random::Random;
 use crate::site::Site;
@@ -46,6 +48,8 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(2);
 pub struct Scene {
     load: Load,
     system: System,
+    /// The Modbus devices, where there are any.
+    plant: Option<Plant>,
     site: Site,
     api: Api,
     drill: &'static Drill,
@@ -128,6 +132,7 @@ impl Scene {
         }
         let site = Site::make(drill.name, drill.site, drill.load.sensors).await?;
         let wires = if drill.site.proxied { Some(Wires::lay(&site).await?) } else { None };
+        let plant = if drill.site.plant { Some(Plant::start(&site).await?) } else { None };
         let mut system = System::new(&site);
         system.start(&site).await?;
         let ingress = site.addresses().context("the site has no addresses")?.sensor;
@@ -137,6 +142,7 @@ impl Scene {
         let mut scene = Self {
             load,
             system,
+            plant,
             site,
             api,
             drill,
