@@ -81,9 +81,12 @@ fn a_port_in_use_is_a_clear_refusal() {
     let site = TestSite::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for key in ["broker]\nsensors", "broker]\nmqtt", "store]\napi"] {
-        fs::write(site.path("vigia.toml"), format!("node = \"a\"\n[{key} = \"{address}\"\n"))
-            .unwrap();
+    let good = fs::read_to_string(site.path("vigia.toml")).unwrap();
+    for key in ["sensors", "mqtt", "api"] {
+        let begin = format!("{key} = ");
+        let line = good.lines().find(|line| line.starts_with(&begin)).unwrap();
+        let taken = good.replace(line, &format!("{begin}\"{address}\""));
+        fs::write(site.path("vigia.toml"), taken).unwrap();
         let ended = site.vigia(&["up"]);
         assert_eq!(ended.code, 69, "{key}: {ended:?}");
         let sentence = ended.err.lines().last().unwrap();

@@ -71,7 +71,7 @@ fn a_user_is_added_once_with_what_it_may_do() {
         "messages_per_second": 50,
     });
     assert_eq!(*user, expected);
-    assert_eq!(all.len(), 7, "the roles and the inspector are still there");
+    assert_eq!(all.len(), 8, "the roles and the inspector are still there");
     assert!(site.vigia(&arguments).refused_with(64).contains("line-3 is there already"));
     assert!(opens(&site, "line-3", password));
 }
@@ -181,7 +181,7 @@ fn the_list_is_a_table_for_people_without_secrets() {
     let site = TestSite::new();
     let ended = site.vigia(&["user", "list"]);
     let lines: Vec<&str> = ended.succeeded().lines().collect();
-    assert_eq!(lines.len(), 1 + 6);
+    assert_eq!(lines.len(), 1 + 7);
     assert!(lines[0].starts_with("NAME"));
     let verify = lines.iter().find(|line| line.starts_with("verify ")).unwrap();
     for part in ["generated", "vigia/v1/verified/+", "vigia/v1/raw/+"] {

@@ -16,7 +16,10 @@ use crate::table::{columns, print};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 the map can be used, 1 it can, but a sensor of it is not registered so, 64 it cannot")]
+Exit codes: 0 the map can be used, 1 it can, but a sensor of it is not registered so, 64 it cannot
+
+Examples:
+  vigia modbus check plant.toml --site /srv/vigia")]
 pub(super) struct Options {
     /// The map
     map: PathBuf,

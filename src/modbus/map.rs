@@ -18,7 +18,11 @@ use crate::table::{columns, print};
 #[command(after_help = "\
 Addresses are counted from 0, references from 1 with the kind in front. All are input registers, and the same
 as holding registers. Of more than one register the most significant one is first (ABCD). An address depends on
-the sensor's number alone: it does not move when sensors come and go.")]
+the sensor's number alone: it does not move when sensors come and go.
+
+Examples:
+  vigia modbus map --site /srv/vigia
+  vigia modbus map --csv > registers.csv")]
 pub(super) struct Options {
     /// As CSV
     #[arg(long)]
