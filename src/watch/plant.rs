@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use vigia_kit::config::ConfigError;
-use vigia_protocol::header::SensorId;
 use vigia_protocol::time::Micros;
 
 use super::limits::{
