@@ -129,6 +129,11 @@ fn faults_of_every_kind_one_after_the_other_lose_nothing() {
 }
 
 #[test]
+fn modbus_devices_that_fail_while_the_broker_dies_disturb_no_other() {
+    passes(&["modbus-faults", "--times", "1"]);
+}
+
+#[test]
 fn a_report_says_what_was_done() {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.md");
     let name = file.to_str().expect("a path in UTF-8");

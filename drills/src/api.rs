@@ -64,6 +64,8 @@ struct Reading {
     skewed: bool,
     time: String,
     quality: String,
+    #[serde(default)]
+    flags: Vec<String>,
     /// Of the values that are not good, by quantity.
     #[serde(default)]
     status: BTreeMap<String, String>,
@@ -260,7 +262,9 @@ impl Reading {
             // Whatever is not good has a status; one stands for all.
             self.status.values().next().unwrap_or(&self.quality).clone()
         });
-        Ok(Polled { place: (self.stream, self.seq), time: time.as_microsecond(), trouble })
+        let waited = self.flags.iter().any(|flag| flag == "backlog");
+        let time = time.as_microsecond();
+        Ok(Polled { place: (self.stream, self.seq), time, waited, trouble })
     }
 }
 

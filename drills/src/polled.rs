@@ -21,6 +21,8 @@ pub struct Polled {
     pub place: Place,
     /// When it was due, µs since the epoch.
     pub time: i64,
+    /// Whether it was taken while no broker took readings.
+    pub waited: bool,
     /// The status of what is bad in it; `None` if all is good.
     pub trouble: Option<String>,
 }
@@ -103,14 +105,20 @@ pub fn judge(
     deviations.sort_unstable();
     let at = |part: usize| deviations.get(deviations.len().saturating_sub(1) * part / 100);
     if let (Some(p99), Some(worst)) = (at(99), at(100)) {
-        let healthy = exports.iter().filter(|(device, _)| device.faults.is_empty()).count();
+        let healthy = exports.iter().filter(|(device, _)| device.faults.is_empty());
+        let waited =
+            healthy.clone().flat_map(|(_, polled)| polled).filter(|one| one.waited).count();
+        let healthy = healthy.count();
         findings.evidence.push(format!(
-            "{healthy} healthy Modbus devices: a good reading at every tick of {interval:?}, {} of them, \
-             {:.2} ms off at p99, {:.2} ms at most",
+            "{healthy} healthy Modbus devices: a good reading at every tick of {interval:?}, {} of them and \
+             {waited} while there was no broker; {:.2} ms off at p99, {:.2} ms at most",
             deviations.len() + healthy,
             *p99 as f64 / 1e3,
             *worst as f64 / 1e3
         ));
+    }
+    if !exports.iter().flat_map(|(_, polled)| polled).any(|one| one.waited) {
+        findings.defects.push("no Modbus device was polled while there was no broker".to_owned());
     }
     let durable: u64 = counted.durable.values().sum();
     findings.evidence.push(format!(
@@ -226,6 +234,7 @@ mod tests {
         let one = |seq: u64| Polled {
             place: (3, seq),
             time: seq as i64 * 200_000,
+            waited: seq == 9,
             trouble: bad.contains(&seq).then(|| BAD.to_owned()),
         };
         (1..=50).map(one).collect()
@@ -260,7 +269,7 @@ mod tests {
         finds(&healthy(), polled(0..0), 49, "");
         let findings = judge(&[(&healthy(), polled(0..0))], &counted(49), INTERVAL);
         assert_eq!(findings.stored, 50);
-        assert!(findings.evidence[0].contains("50 of them, 0.00 ms"), "{findings:?}");
+        assert!(findings.evidence[0].contains("50 of them and 1 while"), "{findings:?}");
     }
 
     #[test]
@@ -279,6 +288,7 @@ mod tests {
         finds(&healthy(), untaken, 48, "400 ms apart");
         finds(&healthy(), polled(0..0)[..40].to_vec(), 40, "not polled until the end");
         finds(&healthy(), Vec::new(), 0, "nothing is stored");
+        finds(&healthy(), without(8), 48, "while there was no broker");
     }
 
     #[test]

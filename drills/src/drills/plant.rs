@@ -7,6 +7,8 @@ use vigia_kit::site::Role;
 use crate::plant::TROUBLED;
 use crate::scene::Scene;
 
+/// Of the broker, one right after the other.
+const KILLS: u32 = 3;
 const RECOVERY: Duration = Duration::from_secs(5);
 
 /// The dead, the slow and the lying stay so throughout; one is restarted while the broker dies.
@@ -19,7 +21,10 @@ pub async fn fails(scene: &mut Scene) -> anyhow::Result<()> {
     for _ in 0..scene.times(2) {
         scene.device_does(restarted, "dead").await?;
         scene.random_moment().await;
-        scene.kill(Role::Broker).await?;
+        // Its supervisor pauses ever longer: it is away for several ticks.
+        for _ in 0..KILLS {
+            scene.kill(Role::Broker).await?;
+        }
         scene.recovers_within(RECOVERY).await?;
         scene.load_goes_on_for(Duration::from_secs(1)).await?;
         scene.device_is_mended(restarted).await?;
