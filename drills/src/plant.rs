@@ -24,8 +24,8 @@ use crate::system::append;
 pub const HEALTHY: [&str; 4] = ["boiler", "pump", "meter", "tank"];
 /// Devices to which something is done.
 pub const TROUBLED: [&str; 4] = ["dead", "slow", "lying", "restarted"];
-/// From one poll of a device to the next.
-pub const INTERVAL: Duration = Duration::from_millis(200);
+/// From one poll of a device to the next: a machine that stands still for less keeps every tick.
+pub const INTERVAL: Duration = Duration::from_millis(500);
 /// The first device's sensor; the others follow.
 const FIRST_SENSOR: i16 = 2001;
 /// The map within the site, and the line of its configuration that names it.

@@ -8,7 +8,7 @@ use crate::plant::TROUBLED;
 use crate::scene::Scene;
 
 /// Of the broker, one right after the other.
-const KILLS: u32 = 3;
+const KILLS: u32 = 2;
 const RECOVERY: Duration = Duration::from_secs(5);
 
 /// The dead, the slow and the lying stay so throughout; one is restarted while the broker dies.
