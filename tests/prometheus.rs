@@ -246,7 +246,7 @@ impl Plant {
     /// Whether everything was scraped and every demo sensor has raised its alarm.
     async fn is_ready(&self) -> bool {
         let data = |query| async move { self.instant(query, now().0).await.len() };
-        data("up{job=\"vigia\"} == 1").await == 5
+        data("up{job=\"vigia\"} == 1").await == Role::ALL.len()
             && data("vigia_alarm_active").await == 2
             && data("vigia_marker_round_trip_seconds{role=\"broker\"}").await == 1
             && data("rate(vigia_sensor_readings_total[10s])").await == 3

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
+use vigia_kit::meter::Meter;
 use vigia_kit::metrics::Page;
+use vigia_kit::site::Role;
 use vigia_protocol::quality::Quality;
 
 use crate::decode::{Decoded, Doubt};
@@ -36,7 +38,7 @@ pub struct Numbers {
 pub type All = Arc<Vec<(String, Arc<Numbers>)>>;
 
 /// As Prometheus reads them.
-pub fn page(all: &All, server: &Counts) -> Page {
+pub fn page(all: &All, server: &Counts, meter: &Meter) -> Page {
     type Of = fn(&Numbers) -> &AtomicU64;
     let counters: [(&str, &str, Of); 5] = [
         ("polls", "Polls of a device.", |of| &of.polls),
@@ -45,7 +47,8 @@ pub fn page(all: &All, server: &Counts) -> Page {
         ("spooled", "Readings of a device made durable.", |of| &of.spooled),
         ("delivered", "Readings of a device taken by the broker.", |of| &of.delivered),
     ];
-    let mut page = Page::default();
+    let mut page = Page::of(Role::Modbus);
+    meter.write(&mut page);
     for (name, help, of) in counters {
         let mut family = page.counter(&format!("vigia_modbus_{name}_total"), help);
         for (device, numbers) in all.iter() {

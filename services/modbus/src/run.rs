@@ -13,6 +13,7 @@ use vigia_disk::Unsynced;
 use vigia_kit::audit::Audit;
 use vigia_kit::bus::BusLogin;
 use vigia_kit::config::Unsynced as Mode;
+use vigia_kit::meter::Meter;
 use vigia_kit::sensors::{SensorEntry, Sensors};
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
@@ -69,13 +70,14 @@ pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
 
     let (mut tasks, all) = start(&site, devices, kept, &keeper, &shutdown)?;
     drop(keeper);
-    let (shown, end) = (Arc::clone(&counts), shutdown.clone());
-    let page = move || numbers::page(&all, &shown);
+    let meter = Arc::new(Meter::default());
+    let (shown, of, end) = (Arc::clone(&counts), Arc::clone(&meter), shutdown.clone());
+    let page = move || numbers::page(&all, &shown, &of);
     let allow = site.config.modbus.allow.clone();
     let answered = serve(server, image, allow, counts, shutdown.clone());
     let served = tokio::select! {
         () = shutdown.ended() => Ok(()),
-        () = scada::follow(login, feed) => Ok(()),
+        () = scada::follow(login, feed, meter) => Ok(()),
         () = answered => Ok(()),
         served = metrics::serve(listener, page, end) => served.map_err(Into::into),
         ended = first_failure(&mut tasks) => ended,
