@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use grafana::{Asked, queries};
 use serde_json::Value;
@@ -34,6 +34,9 @@ use vigia_store::store::{Store, Unsynced};
 const SEEDED: i16 = 901;
 const COUNT: u64 = 3_000;
 const SECOND: i64 = 1_000_000;
+/// For what comes with the next scrapes.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// A program of the package, as `.ci/setup` has unpacked it.
 fn program(name: &str) -> PathBuf {
@@ -396,12 +399,20 @@ async fn every_query_answers(plant: &Plant) {
     let recent = || (now().0 - 60 * SECOND, now().0);
     for asked in &all {
         let query = filled(asked);
-        let found = if asked.instant {
-            plant.instant(&query, now().0).await
-        } else {
-            plant.range(&query, recent(), "1s").await
-        };
-        assert!(asked.may_be_empty || !found.is_empty(), "{}: {query} finds nothing", asked.place);
+        // A rate needs two scrapes since there was something to count.
+        let begun = Instant::now();
+        loop {
+            let found = if asked.instant {
+                plant.instant(&query, now().0).await
+            } else {
+                plant.range(&query, recent(), "1s").await
+            };
+            if asked.may_be_empty || !found.is_empty() {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{}: {query} finds nothing", asked.place);
+            tokio::time::sleep(POLL_EVERY).await;
+        }
     }
     // Which readings there are, without their values.
     let (from, to) = (seconds(plant.begin), seconds(now().0));
