@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use poem_openapi::Object;
 use serde::Deserialize;
 use vigia_kit::bus::{BusError, BusLogin, Consumer};
 use vigia_kit::limits::RECONNECT_PAUSE;
@@ -14,24 +15,25 @@ use vigia_protocol::topic;
 
 use crate::limits::{PRESENT_BYTES, PRESENT_TOPICS};
 
-/// What the alert role says about a limit.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// What a limit says of a sensor.
+#[derive(Debug, Clone, PartialEq, Deserialize, Object)]
+#[oai(read_only_all)]
 pub struct Alarm {
     /// Whose.
     pub sensor: i16,
-    /// Which limit.
+    /// The limit's name.
     pub rule: String,
     /// Raised, or ended.
     pub active: bool,
-    /// `high` or `low`.
+    /// Above `high`, or below `low`.
     pub side: String,
     /// What was measured.
     pub quantity: String,
-    /// The value that did it.
+    /// The value that raised or ended it.
     pub value: f64,
     /// The limit it crossed.
     pub limit: f64,
-    /// When the reading was taken, RFC 3339.
+    /// When that was measured, by the sensor's clock.
     pub time: String,
 }
 

@@ -15,34 +15,12 @@ use crate::present::{Alarm, Known, Presence};
 #[derive(Debug)]
 pub struct Now;
 
-/// What a limit says of a sensor.
-#[derive(Debug, Clone, PartialEq, Object)]
-#[oai(read_only_all)]
-pub struct AlarmInfo {
-    /// Whose.
-    pub sensor: i16,
-    /// The limit's name.
-    pub rule: String,
-    /// Raised, or ended.
-    pub active: bool,
-    /// Above `high`, or below `low`.
-    pub side: String,
-    /// What was measured.
-    pub quantity: String,
-    /// The value that raised or ended it.
-    pub value: f64,
-    /// The limit it crossed.
-    pub limit: f64,
-    /// When that was measured, by the sensor's clock.
-    pub time: String,
-}
-
 /// All alarms.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(read_only_all)]
 pub struct Alarms {
     /// By sensor and rule: those that are active, and the last that has ended.
-    pub alarms: Vec<AlarmInfo>,
+    pub alarms: Vec<Alarm>,
 }
 
 /// A role.
@@ -80,8 +58,7 @@ impl Now {
         _allowed: Allowed<ToRead>,
         shared: Data<&Arc<Shared>>,
     ) -> Result<Json<Alarms>, Problem> {
-        let alarms = known(&shared)?.alarms.into_values().map(AlarmInfo::from).collect();
-        Ok(Json(Alarms { alarms }))
+        Ok(Json(Alarms { alarms: known(&shared)?.alarms.into_values().collect() }))
     }
 
     /// Roles, as they tell of themselves on the bus.
@@ -100,13 +77,6 @@ fn known(shared: &Shared) -> Result<Known, Problem> {
     shared.present.known().ok_or_else(|| {
         Problem::busy("the bus is not connected: what it would tell is not known".to_owned())
     })
-}
-
-impl From<Alarm> for AlarmInfo {
-    fn from(alarm: Alarm) -> Self {
-        let Alarm { sensor, rule, active, side, quantity, value, limit, time } = alarm;
-        Self { sensor, rule, active, side, quantity, value, limit, time }
-    }
 }
 
 impl From<((String, String), Presence)> for RoleInfo {
