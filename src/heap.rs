@@ -16,16 +16,20 @@ const LEAN: [(&str, &str); 4] = [
     ("MALLOC_TOP_PAD_", "16384"),
 ];
 
-/// Starts this program anew in the same process, with the settings; does nothing if they are there.
-/// What somebody else has set stays.
+/// The settings that nobody has made: what somebody else has set stays.
+pub fn missing() -> impl Iterator<Item = (&'static str, &'static str)> {
+    LEAN.into_iter().filter(|(name, _)| env::var_os(name).is_none())
+}
+
+/// Starts this program anew in the same process, with the settings; does nothing if they are there, as where a
+/// supervisor has made them.
 ///
 /// # Errors
 /// If the program cannot be started.
 pub fn make_lean() -> io::Result<()> {
-    if LEAN.iter().all(|(name, _)| env::var_os(name).is_some()) {
+    if missing().next().is_none() {
         return Ok(());
     }
-    let missing = LEAN.iter().filter(|(name, _)| env::var_os(name).is_none()).copied();
     // By its name, which ps shows; or as it runs, where a newer one has taken its place on disk.
     let own = env::current_exe().ok().filter(|path| path.exists());
     let mut arguments = env::args_os();
@@ -33,5 +37,5 @@ pub fn make_lean() -> io::Result<()> {
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
-    Err(again.args(arguments).envs(missing).exec())
+    Err(again.args(arguments).envs(missing()).exec())
 }

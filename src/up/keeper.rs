@@ -19,7 +19,7 @@ use vigia_kit::shutdown::{Shutdown, Switch};
 use super::backoff::Backoff;
 use super::run_state::{Name, RunState};
 use super::terminal;
-use crate::exit;
+use crate::{exit, heap};
 
 /// A first life that ends within this time with such an exit code is a refusal.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -129,6 +129,8 @@ async fn keep(
 fn spawn(program: &Program) -> io::Result<Child> {
     Command::new(&program.path)
         .args(&program.arguments)
+        // A role need not start itself anew for them, and so is from its beginning what it says it is.
+        .envs(heap::missing())
         .stdin(Stdio::null())
         // Standard output is the supervisor's own: its last line is the summary.
         .stdout(Stdio::null())
