@@ -59,8 +59,9 @@ pub fn run(options: &Options) -> Outcome {
         .context("the runtime")?;
     let fsync = disk::measure_fsync(&options.dir)?;
     let mut measured = Vec::new();
-    for load in phase::LOADS {
-        eprintln!("vigia bench: {} for {:?}", load.name, options.lasting);
+    for (at, load) in phase::LOADS.into_iter().enumerate() {
+        let of = phase::LOADS.len();
+        eprintln!("vigia bench: {} of {of}, {} for {:?}", at + 1, load.name, options.lasting);
         let outcome = runtime.block_on(phase::run(load, options))?;
         eprintln!("vigia bench: {}", outcome.line());
         measured.push(outcome);

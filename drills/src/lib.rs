@@ -112,8 +112,12 @@ pub async fn run_all(
     drills: impl IntoIterator<Item = &'static Drill>,
     options: &Options,
 ) -> anyhow::Result<(Vec<Report>, bool)> {
+    let drills: Vec<_> = drills.into_iter().collect();
     let (mut reports, mut good) = (Vec::new(), true);
-    for drill in drills {
+    for (at, drill) in drills.iter().enumerate() {
+        if options.account {
+            print(&format!("Drill {} of {}", at + 1, drills.len()));
+        }
         let report = run(drill, options).await?;
         good &= is_good(drill, &report);
         reports.push(report);
