@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use grafana::{Asked, queries};
+use prost::Message;
 use serde_json::Value;
 use support::{TestSite, command, eventually};
 use vigia_kit::clock::now;
@@ -28,11 +29,20 @@ use vigia_protocol::reading::{Flags, Reading};
 use vigia_protocol::text::TextWriter;
 use vigia_protocol::time::Micros;
 use vigia_protocol::topic::{Arrow, NodeName};
+use vigia_store::api::prometheus::wire::{
+    ChunkedReadResponse, ChunkedSeries, LabelMatcher, Query, ReadRequest, STREAMED_XOR_CHUNKS,
+};
 use vigia_store::batch::{Keys, open};
 use vigia_store::store::{Store, Unsynced};
 
 const SEEDED: i16 = 901;
 const COUNT: u64 = 3_000;
+/// One that takes its readings at all kinds of distances.
+const UNEVEN: i16 = 902;
+const UNEVEN_COUNT: u64 = 300;
+/// Between its first readings, in milliseconds: a change of distance takes 14, 17, 20 or 64 bits in a chunk.
+const DISTANCES: [i64; 14] =
+    [1, 8_193, 1, 8_194, 2, 65_537, 1, 65_538, 1, 524_289, 1, 524_290, 1, 1_200_000];
 const SECOND: i64 = 1_000_000;
 /// For what comes with the next scrapes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,7 +75,21 @@ fn reading(begin: i64, seq: u64) -> Reading {
     }
 }
 
-/// Puts readings into the site's store of which the middle comes last, and one never.
+/// Values that come again, and others that have few bits in common.
+fn uneven(begin: i64, seq: u64) -> Reading {
+    let before = &DISTANCES[..(seq as usize - 1).min(DISTANCES.len())];
+    let even = 10 * (seq as i64 - 1 - before.len() as i64);
+    let mix = (1 + seq / 3 * 7919 % 1_009) as f64 / 7.0;
+    let values = [mix, if seq.is_multiple_of(2) { -mix } else { mix }, (seq % 50) as f64];
+    Reading {
+        time: Micros(begin + (before.iter().sum::<i64>() + even) * 1_000),
+        flags: Flags(1),
+        status: Status::GOOD,
+        values: values.map(|value| f64::from(value as f32)).to_vec(),
+    }
+}
+
+/// Puts readings into the site's store, of one sensor so that the middle comes last, and one never.
 fn seed(site: &Site, begin: i64) {
     let secrets = site.secrets(Role::Store).unwrap();
     let keys = Keys {
@@ -77,15 +101,21 @@ fn seed(site: &Site, begin: i64) {
     let topic = Arrow::Text.topic(&NodeName::new("seeded").unwrap());
     let profile = Profile::climate();
     let mut before = Count::default();
-    for (n, part) in [1..1_000, 2_000..COUNT, 1_001..2_000].into_iter().enumerate() {
+    let parts = [
+        (SEEDED, 1..1_000),
+        (SEEDED, 2_000..COUNT),
+        (SEEDED, 1_001..2_000),
+        (UNEVEN, 1..UNEVEN_COUNT + 1),
+    ];
+    for (n, (sensor, part)) in parts.into_iter().enumerate() {
         let count = (part.end - part.start) as u16;
         let has = Count { readings: u64::from(count), frames: 1 };
         let head = BatchHead { position: Position { log: LogId(1), n: n as u64 }, before, has };
         before = before.plus(has);
         let mut text = TextWriter::batch(&head, [&profile]);
         for seq in part.clone() {
-            let reading = reading(begin, seq);
-            let whose = (SensorId(SEEDED), Place { stream: 1, seq });
+            let reading = if sensor == SEEDED { reading(begin, seq) } else { uneven(begin, seq) };
+            let whose = (SensorId(sensor), Place { stream: 1, seq });
             let begins = (seq == part.start).then_some(count);
             text.reading(whose, Micros(reading.time.0 + SECOND), begins, &profile, &reading);
         }
@@ -252,7 +282,7 @@ impl Plant {
         data("up{job=\"vigia\"} == 1").await == Role::ALL.len()
             && data("vigia_alarm_active").await == 2
             && data("vigia_marker_round_trip_seconds{role=\"broker\"}").await == 1
-            && data("rate(vigia_sensor_readings_total[10s])").await == 3
+            && data("rate(vigia_sensor_readings_total[10s])").await == 4
             && data("vigia_reading{sensor=\"1\"}").await == 3
     }
 }
@@ -296,6 +326,7 @@ fn prometheus_sees_every_reading_at_its_time_and_every_query_of_the_dashboards_a
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         stored_readings_are_what_the_api_says(&plant).await;
+        chunks_are_what_prometheus_would_make(&plant).await;
         instants_and_aggregates_are_what_the_api_says(&plant).await;
     });
     eventually("everything is scraped", || runtime.block_on(plant.is_ready()).then_some(()));
@@ -315,6 +346,70 @@ async fn stored_readings_are_what_the_api_says(plant: &Plant) {
         assert_eq!(series["metric"]["unit"], unit);
         assert_eq!(points(series), expected, "{quantity}");
     }
+}
+
+/// Prometheus too answers remote reads, and what it has from the store it puts into chunks itself.
+async fn chunks_are_what_prometheus_would_make(plant: &Plant) {
+    let matcher = |kind, name: &str, value: &str| LabelMatcher {
+        kind,
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    let request = ReadRequest {
+        queries: vec![Query {
+            start_timestamp_ms: plant.begin / 1_000,
+            end_timestamp_ms: plant.begin / 1_000 + 2 * 3_600_000,
+            matchers: vec![matcher(0, "__name__", "vigia_reading"), matcher(2, "sensor", "9.*")],
+            hints: None,
+        }],
+        accepted_response_types: vec![STREAMED_XOR_CHUNKS],
+    };
+    let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
+    let series = async |post: reqwest::RequestBuilder| {
+        let headers = [
+            ("content-type", "application/x-protobuf"),
+            ("content-encoding", "snappy"),
+            ("x-prometheus-remote-read-version", "0.1.0"),
+        ];
+        let post = headers.into_iter().fold(post, |post, (name, value)| post.header(name, value));
+        let answer = post.body(body.clone()).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let kind = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
+        assert_eq!(answer.headers()["content-type"], kind);
+        series(&answer.bytes().await.unwrap())
+    };
+    let ours = series(plant.store.post(format!("{}/prometheus/read", plant.api))).await;
+    let theirs = series(plant.here.post(format!("{}/read", plant.prometheus))).await;
+    assert_eq!(ours.iter().map(|series| series.chunks.len()).sum::<usize>(), 3 * (25 + 3));
+    assert_eq!(ours.len(), theirs.len());
+    for (ours, mut theirs) in ours.into_iter().zip(theirs) {
+        for (our, their) in ours.chunks.iter().zip(&mut theirs.chunks) {
+            // It may begin a last byte that it has nothing to put into.
+            if their.data.len() == our.data.len() + 1 {
+                assert_eq!(their.data.pop(), Some(0));
+            }
+        }
+        assert_eq!(ours, theirs);
+    }
+}
+
+/// What is in frames.
+fn series(mut frames: &[u8]) -> Vec<ChunkedSeries> {
+    let mut all = Vec::new();
+    while !frames.is_empty() {
+        let length = prost::encoding::decode_varint(&mut frames).unwrap() as usize;
+        let (sum, rest) = frames.split_at(4);
+        let (message, rest) = rest.split_at(length);
+        let expected = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(message);
+        assert_eq!(sum, expected.to_be_bytes());
+        let response = ChunkedReadResponse::decode(message).unwrap();
+        assert_eq!(response.query, 0);
+        all.extend(
+            response.series.iter().map(|one| ChunkedSeries::decode(one.as_slice()).unwrap()),
+        );
+        frames = rest;
+    }
+    all
 }
 
 async fn instants_and_aggregates_are_what_the_api_says(plant: &Plant) {
@@ -370,7 +465,7 @@ async fn instants_and_aggregates_are_what_the_api_says(plant: &Plant) {
 
 async fn variables_have_values(plant: &Plant) {
     let expected = BTreeMap::from([
-        ("sensor", vec!["1", "2", "901"]),
+        ("sensor", vec!["1", "2", "901", "902"]),
         ("quantity", vec!["humidity", "pressure", "temperature"]),
     ]);
     for (file, board) in grafana::dashboards() {
@@ -418,5 +513,5 @@ async fn every_query_answers(plant: &Plant) {
     let (from, to) = (seconds(plant.begin), seconds(now().0));
     let at = [("match[]", "vigia_reading"), ("start", &*from), ("end", &*to)];
     let series = plant.ask("series", &at).await;
-    assert_eq!(series.as_array().unwrap().len(), 9);
+    assert_eq!(series.as_array().unwrap().len(), 12);
 }

@@ -115,5 +115,7 @@ const _: () = assert!(PROFILES <= u16::MAX as usize);
 const _: () = assert!(MAX_QUANTITIES <= u8::MAX as usize);
 // A full block of the widest profile stays far below redb's and the tails' bounds.
 const _: () = assert!(BLOCK_READINGS * (20 + MAX_QUANTITIES * 10) < TAIL_BYTES_KEPT);
+// A series is one frame, and Prometheus reads frames of up to 50 MB. A sample has at most 145 bits.
+const _: () = assert!(PROMETHEUS_SAMPLES * 145 / 8 < 50_000_000);
 const _: () = assert!(PROMETHEUS_WITHIN.as_secs() < REQUEST_WITHIN.as_secs());
 const _: () = assert!(REQUEST_WITHIN.as_secs() < HTTP_ANSWERED_WITHIN.as_secs());

@@ -187,6 +187,25 @@ async fn matchers_choose_series() {
 }
 
 #[tokio::test]
+async fn of_the_accepted_forms_the_first_that_is_known_is_given() {
+    let served = served().await;
+    for (accepted, content_type) in [
+        (vec![], "application/x-protobuf"),
+        (vec![0, 1], "application/x-protobuf"),
+        (vec![9, 1, 0], "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"),
+    ] {
+        let request =
+            ReadRequest { queries: vec![query(&[], ALL)], accepted_response_types: accepted };
+        let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
+        let response = served.post("application/x-protobuf", body).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], content_type);
+        let encoding = response.headers().get("content-encoding");
+        assert_eq!(encoding.is_some(), content_type == "application/x-protobuf");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_answered_is_refused_with_a_sentence() {
     let served = served().await;
     let ask = |query: Query, types: Vec<i32>| {
@@ -195,7 +214,7 @@ async fn what_cannot_be_answered_is_refused_with_a_sentence() {
     assert!(ask(query(&[("sensor", 2, "(")], ALL), vec![]).await.contains("regular expression"));
     assert!(ask(query(&[("sensor", 9, "1")], ALL), vec![]).await.contains("type 9"));
     assert!(ask(query(&[("sensor", 0, "1"); 33], ALL), vec![]).await.contains("at most 32"));
-    assert!(ask(query(&[], ALL), vec![1]).await.contains("SAMPLES"));
+    assert!(ask(query(&[], ALL), vec![2]).await.contains("STREAMED_XOR_CHUNKS"));
     let many = ReadRequest { queries: vec![query(&[], ALL); 17], accepted_response_types: vec![] };
     assert!(served.ask_refused(many).await.contains("at most 16"));
     // A block that says it is 4 GiB, one that is none, and one that holds something else.

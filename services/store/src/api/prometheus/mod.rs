@@ -2,11 +2,13 @@
 //!
 //! There is one metric, `vigia_reading`, with the labels `sensor`, `quantity`, `unit` and `profile`. A value
 //! that is no number is not there. What PromQL will look at only now and then is sent only then: see [`grid`].
-//! Answers are samples, which every Prometheus understands; chunks (`STREAMED_XOR_CHUNKS`) are not made.
+//! Answers are what the request names first: samples, which every Prometheus understands, or chunks, which newer ones
+//! prefer. A series of chunks is one frame: readers take frames of up to 50 MB, and an answer's samples have less.
 
 mod matchers;
 mod payload;
 pub mod wire;
+pub mod xor;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +22,10 @@ use vigia_protocol::profile::{Number, Profile};
 
 use self::matchers::Matcher;
 use self::payload::{Answer, Asked};
-use self::wire::{Label, Query, ReadHints, ReadRequest, ReadResponse, SAMPLES, Sample, TimeSeries};
+use self::wire::{
+    ChunkedReadResponse, ChunkedSeries, Label, Query, ReadHints, ReadRequest, ReadResponse,
+    SAMPLES, STREAMED_XOR_CHUNKS, Sample, TimeSeries,
+};
 use crate::api::allowed::{Allowed, ToRead};
 use crate::api::problem::Problem;
 use crate::api::reading::shown;
@@ -68,6 +73,7 @@ impl Prometheus {
     ) -> Result<Answer, Problem> {
         let request = asked.request()?;
         check(&request)?;
+        let form = form(&request.accepted_response_types)?;
         let _permit = self.reads.acquire().await.map_err(|_| Problem::internal())?;
         let mut room = Room {
             samples: PROMETHEUS_SAMPLES,
@@ -76,33 +82,68 @@ impl Prometheus {
         };
         let mut results = Vec::new();
         for query in &request.queries {
-            results.push(result(&shared, query, &mut room).await?);
+            results.push(found(&shared, query, form, &mut room).await?);
         }
         // Many megabytes: not on the executor.
-        let compressing = tokio::task::spawn_blocking(move || {
-            Answer::compress(&ReadResponse { results }.encode_to_vec())
+        let answering = tokio::task::spawn_blocking(move || match form {
+            Form::Samples => {
+                let results = results.into_iter().map(Found::result).collect();
+                Answer::compress(&ReadResponse { results }.encode_to_vec())
+            }
+            Form::Chunks => {
+                let queries = results.into_iter().zip(0..);
+                let responses = queries.flat_map(|(result, query)| {
+                    let series = result.sorted();
+                    series.map(move |series| ChunkedReadResponse { series: vec![series], query })
+                });
+                Ok(Answer::frames(responses.collect()))
+            }
         });
-        compressing.await.map_err(|_| Problem::internal())?
+        answering.await.map_err(|_| Problem::internal())?
     }
+}
+
+/// How samples are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Samples,
+    Chunks,
 }
 
 fn check(request: &ReadRequest) -> Result<(), Problem> {
     let (queries, matchers) = PROMETHEUS_QUERIES;
-    let accepted = &request.accepted_response_types;
     let wrong = if request.queries.len() > queries {
         format!("{} queries in one request, expected at most {queries}", request.queries.len())
     } else if request.queries.iter().any(|query| query.matchers.len() > matchers) {
         format!("too many matchers in one query, expected at most {matchers}")
-    } else if !accepted.is_empty() && !accepted.contains(&SAMPLES) {
-        "no accepted response type is SAMPLES, which is what is given".to_owned()
     } else {
         return Ok(());
     };
     Err(Problem::bad_request(wrong))
 }
 
-/// One query's result, encoded.
-async fn result(shared: &Arc<Shared>, query: &Query, room: &mut Room) -> Result<Vec<u8>, Problem> {
+/// What to answer with: of what is accepted the first that there is.
+fn form(accepted: &[i32]) -> Result<Form, Problem> {
+    if accepted.is_empty() {
+        return Ok(Form::Samples);
+    }
+    let known = accepted.iter().find_map(|accepted| match *accepted {
+        SAMPLES => Some(Form::Samples),
+        STREAMED_XOR_CHUNKS => Some(Form::Chunks),
+        _ => None,
+    });
+    let neither =
+        "no accepted response type is SAMPLES or STREAMED_XOR_CHUNKS, expected one of them";
+    known.ok_or_else(|| Problem::bad_request(neither.to_owned()))
+}
+
+/// One query's series.
+async fn found(
+    shared: &Arc<Shared>,
+    query: &Query,
+    form: Form,
+    room: &mut Room,
+) -> Result<Found, Problem> {
     let matchers: Vec<Matcher> = query
         .matchers
         .iter()
@@ -111,7 +152,7 @@ async fn result(shared: &Arc<Shared>, query: &Query, room: &mut Room) -> Result<
         .map_err(Problem::bad_request)?;
     let (span, grid) = times(query);
     if !fulfils(&matchers, &[("__name__", METRIC)], Rest::Ignored) || span.from >= span.to {
-        return Ok(Vec::new());
+        return Ok(Found::default());
     }
     let (sensors, catalogue) = shared
         .look(move |state| {
@@ -122,7 +163,7 @@ async fn result(shared: &Arc<Shared>, query: &Query, room: &mut Room) -> Result<
         .await?;
     let catalogue = Arc::new(catalogue);
     let is_list = query.hints.as_ref().is_some_and(|hints| hints.func == "series");
-    let mut result = Vec::new();
+    let mut result = Found::default();
     for sensor in sensors {
         let wanted = Wanted {
             span,
@@ -137,22 +178,22 @@ async fn result(shared: &Arc<Shared>, query: &Query, room: &mut Room) -> Result<
             if is_list {
                 let found = snapshot.has_series(sensor, &wanted)?;
                 let found = found.iter().map(|found| found.then(Vec::new));
-                return Ok(Ok(encoded(sensor, &all.series, found)));
+                return Ok(Ok(encoded(form, sensor, &all.series, found)));
             }
             let gathered = snapshot.samples(sensor, &wanted)?;
             Ok(gathered.map(|series| {
                 let found = series.into_iter().map(|points| (!points.is_empty()).then_some(points));
-                encoded(sensor, &all.series, found)
+                encoded(form, sensor, &all.series, found)
             }))
         });
         let found = encoding.await?.map_err(refused)?;
         room.samples -= found.samples.min(room.samples);
-        room.series = room.series.checked_sub(found.series).ok_or_else(|| {
+        room.series = room.series.checked_sub(found.series.len()).ok_or_else(|| {
             Problem::bad_request(format!(
                 "more than {PROMETHEUS_SERIES} series match, expected fewer: name sensors or a quantity"
             ))
         })?;
-        result.extend_from_slice(&found.bytes);
+        result.series.extend(found.series);
     }
     Ok(result)
 }
@@ -268,42 +309,57 @@ impl Catalogue {
     }
 }
 
-/// Series as the wire has them.
+/// Series, each encoded, with the values of its labels.
 #[derive(Default)]
-struct Encoded {
-    bytes: Vec<u8>,
-    series: usize,
+struct Found {
+    series: Vec<([String; 4], Vec<u8>)>,
     samples: usize,
 }
 
+impl Found {
+    /// A QueryResult.
+    fn result(self) -> Vec<u8> {
+        let mut result = Vec::new();
+        for (_, series) in self.series {
+            prost::encoding::bytes::encode(1, &series, &mut result);
+        }
+        result
+    }
+
+    /// By their labels, as whoever merges streams expects it.
+    fn sorted(mut self) -> impl Iterator<Item = Vec<u8>> {
+        self.series.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        self.series.into_iter().map(|(_, series)| series)
+    }
+}
+
 fn encoded(
+    form: Form,
     sensor: SensorId,
     kinds: &[Kind],
     found: impl Iterator<Item = Option<Vec<Point>>>,
-) -> Encoded {
-    let mut all = Encoded::default();
+) -> Found {
+    let mut all = Found::default();
     for (kind, points) in kinds.iter().zip(found) {
         let Some(points) = points else { continue };
-        let labels = [
-            ("__name__", METRIC),
-            ("profile", &kind.profile),
-            ("quantity", &kind.quantity),
-            ("sensor", &sensor.to_string()),
-            ("unit", &kind.unit),
-        ];
+        let values =
+            [kind.profile.clone(), kind.quantity.clone(), sensor.to_string(), kind.unit.clone()];
+        let names = ["profile", "quantity", "sensor", "unit"];
+        let label =
+            |(name, value): (&str, &str)| Label { name: name.to_owned(), value: value.to_owned() };
+        let named = names.into_iter().zip(values.iter().map(String::as_str));
+        let labels = std::iter::once(("__name__", METRIC)).chain(named).map(label).collect();
         // The same number that the other operations show.
         let sample = |(timestamp, value): Point| {
             Some(Sample { value: shown(kind.number, value)?, timestamp })
         };
-        let series = TimeSeries {
-            labels: labels
-                .map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() })
-                .to_vec(),
-            samples: points.into_iter().filter_map(sample).collect(),
+        let samples: Vec<Sample> = points.into_iter().filter_map(sample).collect();
+        all.samples += samples.len();
+        let series = match form {
+            Form::Samples => TimeSeries { labels, samples }.encode_to_vec(),
+            Form::Chunks => ChunkedSeries { labels, chunks: xor::chunks(&samples) }.encode_to_vec(),
         };
-        all.series += 1;
-        all.samples += series.samples.len();
-        prost::encoding::message::encode(1, &series, &mut all.bytes);
+        all.series.push((values, series));
     }
     all
 }

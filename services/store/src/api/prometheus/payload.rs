@@ -1,12 +1,19 @@
-//! Protocol buffers in one block of snappy: body of the request and of the answer.
+//! Protocol buffers: a request in one block of snappy; an answer likewise, or in frames.
 
+use std::io;
+
+use crc::{CRC_32_ISCSI, Crc};
+use futures_util::stream;
+use poem::Body;
 use poem_openapi::payload::Binary;
-use poem_openapi::{ApiRequest, ApiResponse};
+use poem_openapi::{ApiRequest, ApiResponse, ResponseContent};
 use prost::Message;
 
-use super::wire::ReadRequest;
+use super::wire::{ChunkedReadResponse, ReadRequest};
 use crate::api::problem::Problem;
 use crate::limits::PROMETHEUS_REQUEST_BYTES;
+
+const CASTAGNOLI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 /// A ReadRequest, as one block of snappy.
 #[derive(Debug, ApiRequest)]
@@ -16,12 +23,26 @@ pub enum Asked {
     Snappy(Binary<Vec<u8>>),
 }
 
-/// A ReadResponse, as one block of snappy.
+/// What was asked for.
 #[derive(Debug, ApiResponse)]
 pub enum Answer {
+    /// Series; with samples it is encoded as `snappy`.
+    #[oai(status = 200)]
+    Ok(Series, #[oai(header = "Content-Encoding")] Option<String>),
+}
+
+/// Series in one of two forms.
+#[derive(Debug, ResponseContent)]
+pub enum Series {
     /// A ReadResponse with samples, as one block of snappy.
-    #[oai(status = 200, content_type = "application/x-protobuf")]
-    Snappy(Binary<Vec<u8>>, #[oai(header = "Content-Encoding")] String),
+    #[oai(content_type = "application/x-protobuf", actual_type = "Binary<Vec<u8>>")]
+    Samples(Binary<Vec<u8>>),
+    /// ChunkedReadResponses, each with its length as a varint and its CRC-32C in four bytes before it.
+    #[oai(
+        content_type = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse",
+        actual_type = "Binary<Vec<u8>>"
+    )]
+    Chunks(Binary<Body>),
 }
 
 impl Asked {
@@ -47,6 +68,21 @@ impl Answer {
     pub fn compress(message: &[u8]) -> Result<Self, Problem> {
         let block = snap::raw::Encoder::new().compress_vec(message);
         let block = block.map_err(|_| Problem::internal())?;
-        Ok(Self::Snappy(Binary(block), "snappy".to_owned()))
+        Ok(Self::Ok(Series::Samples(Binary(block)), Some("snappy".to_owned())))
     }
+
+    /// A frame for each.
+    pub fn frames(responses: Vec<ChunkedReadResponse>) -> Self {
+        let frames = responses.into_iter().map(|response| Ok::<_, io::Error>(frame(&response)));
+        Self::Ok(Series::Chunks(Binary(Body::from_bytes_stream(stream::iter(frames)))), None)
+    }
+}
+
+fn frame(response: &ChunkedReadResponse) -> Vec<u8> {
+    let message = response.encode_to_vec();
+    let mut frame = Vec::with_capacity(message.len() + 9);
+    prost::encoding::encode_varint(message.len() as u64, &mut frame);
+    frame.extend_from_slice(&CASTAGNOLI.checksum(&message).to_be_bytes());
+    frame.extend_from_slice(&message);
+    frame
 }

@@ -14,8 +14,10 @@ pub struct ReadRequest {
     pub accepted_response_types: Vec<i32>,
 }
 
-/// The response type that every Prometheus understands, and the one that is given.
+/// The response type that every Prometheus understands.
 pub const SAMPLES: i32 = 0;
+/// Frames, each a [`ChunkedReadResponse`]: less to hold for who reads it.
+pub const STREAMED_XOR_CHUNKS: i32 = 1;
 
 /// Series within a time.
 #[derive(Clone, PartialEq, Message)]
@@ -94,6 +96,48 @@ pub struct TimeSeries {
     #[prost(message, repeated, tag = "2")]
     pub samples: Vec<Sample>,
 }
+
+/// A series in chunks.
+#[derive(Clone, PartialEq, Message)]
+pub struct ChunkedReadResponse {
+    /// One [`ChunkedSeries`] as bytes, which on the wire is the same.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub series: Vec<Vec<u8>>,
+    /// The query of the request it belongs to, from 0.
+    #[prost(int64, tag = "2")]
+    pub query: i64,
+}
+
+/// A series.
+#[derive(Clone, PartialEq, Message)]
+pub struct ChunkedSeries {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub labels: Vec<Label>,
+    /// By time.
+    #[prost(message, repeated, tag = "2")]
+    pub chunks: Vec<Chunk>,
+}
+
+/// Samples of a series.
+#[derive(Clone, PartialEq, Message)]
+pub struct Chunk {
+    /// The first moment.
+    #[prost(int64, tag = "1")]
+    pub min_time_ms: i64,
+    /// The last.
+    #[prost(int64, tag = "2")]
+    pub max_time_ms: i64,
+    /// How they are written: [`XOR`].
+    #[prost(int32, tag = "3")]
+    pub encoding: i32,
+    /// See [`xor`](super::xor).
+    #[prost(bytes = "vec", tag = "4")]
+    pub data: Vec<u8>,
+}
+
+/// The only encoding of chunks here.
+pub const XOR: i32 = 1;
 
 /// A label.
 #[derive(Clone, PartialEq, Eq, Message)]
