@@ -53,13 +53,12 @@ impl Health {
         let now = clock::now();
         page.gauge("vigia_ready", "Whether the pipeline moves up to the store.")
             .is(u8::from(self.obstacle(now).is_none()));
-        let marker = self.marker.load(Relaxed);
-        if marker != 0 {
+        if let Some(age) = self.marker_age(now) {
             page.gauge(
                 "vigia_marker_age_seconds",
                 "Time since a marker came through the pipeline.",
             )
-            .is(seconds(Micros(now.0.saturating_sub(marker))));
+            .is(seconds(Micros(age)));
         }
         page.counter(
             "vigia_store_dropped_messages_total",
@@ -72,12 +71,18 @@ impl Health {
         }
     }
 
+    /// Time since a marker came through the pipeline, in µs, if one ever did.
+    pub fn marker_age(&self, now: Micros) -> Option<i64> {
+        let marker = self.marker.load(Relaxed);
+        (marker != 0).then(|| now.0.saturating_sub(marker))
+    }
+
     /// What keeps the store from being ready.
     pub fn obstacle(&self, now: Micros) -> Option<&'static str> {
         if !self.meter.is_connected() {
             return Some("the bus is not connected");
         }
-        let age = now.0.saturating_sub(self.marker.load(Relaxed));
-        (age > MARKER_FRESH_MICROS).then_some("no marker has come through the pipeline for 10 s")
+        let is_fresh = self.marker_age(now).is_some_and(|age| age <= MARKER_FRESH_MICROS);
+        (!is_fresh).then_some("no marker has come through the pipeline for 10 s")
     }
 }

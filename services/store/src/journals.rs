@@ -86,6 +86,13 @@ impl Journals {
         })
     }
 
+    /// The longest time, in µs, that the last marker of a journal took to the store and back, of the
+    /// journals that are heard of.
+    pub fn round_trip(&self, now: Micros) -> Option<i64> {
+        let fresh = self.heard.values().filter(|heard| heard.is_fresh(now));
+        fresh.filter_map(|heard| heard.row.report.echo).map(|(time, _)| time).max()
+    }
+
     /// Takes a marker in.
     pub fn mark(&mut self, node: &NodeName, marker: (u64, u64)) {
         let seen = self.markers.entry(node.clone()).or_insert(Seen { last: marker, count: 0 });

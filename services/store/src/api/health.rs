@@ -22,8 +22,28 @@ pub struct Well {
     pub status: String,
 }
 
+/// The pipeline moves.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(read_only_all)]
+pub struct Ready {
+    /// `ok`.
+    pub status: String,
+    /// Time since a marker came through the pipeline, in milliseconds.
+    pub marker_age_ms: f64,
+    /// Time the slowest journal's last marker took to the store and back, in milliseconds; absent before the
+    /// first.
+    #[oai(skip_serializing_if_is_none)]
+    pub marker_round_trip_ms: Option<f64>,
+}
+
+const OK: &str = "ok";
+
 fn well() -> Json<Well> {
-    Json(Well { status: "ok".to_owned() })
+    Json(Well { status: OK.to_owned() })
+}
+
+fn millis(micros: i64) -> f64 {
+    micros as f64 / 1e3
 }
 
 #[OpenApi(tag = "Part::Health")]
@@ -36,10 +56,16 @@ impl Wellbeing {
 
     /// The bus is connected and the pipeline moves: a marker came within 10 s.
     #[oai(path = "/health/ready", method = "get", operation_id = "getReady")]
-    async fn ready(&self, shared: Data<&Arc<Shared>>) -> Result<Json<Well>, Problem> {
-        match shared.health.obstacle(now()) {
-            None => Ok(well()),
-            Some(obstacle) => Err(Problem::busy(obstacle.to_owned())),
+    async fn ready(&self, shared: Data<&Arc<Shared>>) -> Result<Json<Ready>, Problem> {
+        let now = now();
+        if let Some(obstacle) = shared.health.obstacle(now) {
+            return Err(Problem::busy(obstacle.to_owned()));
         }
+        let round_trip = shared.look(move |state| state.journals.round_trip(now)).await?;
+        Ok(Json(Ready {
+            status: OK.to_owned(),
+            marker_age_ms: shared.health.marker_age(now).map_or(0.0, millis),
+            marker_round_trip_ms: round_trip.map(millis),
+        }))
     }
 }
