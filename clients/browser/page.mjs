@@ -53,17 +53,18 @@ async function accessible(what) {
 
 // A reading is there before anybody looks: then the page has a chart at once.
 ask("take 20.5");
-const begun = Date.now();
 await page.goto(url);
 await inTable("20.5");
-await page.waitForSelector(".chart canvas");
-summary.first_chart_ms = Date.now() - begun;
+// By the page's own clock, which begins when it is asked for.
+async function charted() {
+  await page.waitForSelector(".chart canvas");
+  return page.evaluate(() => Math.round(performance.now()));
+}
+summary.chart_after_ms = await charted();
 
 // Again on a warm browser, as one comes back to a page.
-const again = Date.now();
 await page.reload();
-await page.waitForSelector(".chart canvas");
-summary.chart_after_reload_ms = Date.now() - again;
+summary.chart_after_reload_ms = await charted();
 assert.equal(await page.textContent("#stream"), "live");
 
 // A reading shows within a second of its being sent; the best of five, for the machine may be busy.

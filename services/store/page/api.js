@@ -21,7 +21,10 @@ function headers(more = {}) {
 /** What an operation of the API answers. */
 export async function api(path) {
   const answer = await fetch(`/api/v1${path}`, { headers: headers() });
-  if (!answer.ok) throw Object.assign(new Error(`${path}: ${answer.status}`), { status: answer.status });
+  if (!answer.ok) {
+    const { detail } = await answer.json().catch(() => ({}));
+    throw Object.assign(new Error(`${path}: ${answer.status}`), { status: answer.status, detail });
+  }
   return answer.json();
 }
 

@@ -10,6 +10,16 @@ const RANGES = [["5 min", 5 * MINUTE], ["30 min", 30 * MINUTE], ["6 h", 6 * HOUR
 const STEPS = [["1s", 1000], ["2s", 2000], ["5s", 5000], ["10s", 10_000], ["30s", 30_000], ["1m", MINUTE], ["5m", 5 * MINUTE], ["15m", 15 * MINUTE], ["1h", HOUR], ["3h", 3 * HOUR], ["12h", 12 * HOUR], ["1d", DAY], ["2d", 2 * DAY]];
 const BUCKETS = 400;
 const FETCH_EVERY = 500;
+
+// It is large: asked for by the page's head, and read while the first readings are under way.
+const library = new Promise((loaded, failed) => {
+  const script = document.createElement("script");
+  script.src = "/page/echarts.js";
+  script.addEventListener("load", () => loaded(globalThis.echarts));
+  script.addEventListener("error", failed);
+  document.head.append(script);
+});
+const frame = () => new Promise(requestAnimationFrame);
 const iso = (time) => new Date(time).toISOString();
 
 export class Chart {
@@ -23,7 +33,7 @@ export class Chart {
     this.buckets = new Map(); // begin → values
     this.gaps = [];
     this.stale = null; // what is to be fetched again
-    this.charts = [];
+    this.charts = []; // each with the place it is drawn in
     this.onLive = () => {};
     this.buttons = RANGES.map(([name, width]) => {
       const button = document.createElement("button");
@@ -33,7 +43,7 @@ export class Chart {
       ranges.append(button);
       return [button, width];
     });
-    new ResizeObserver(() => this.charts.forEach((chart) => chart.resize())).observe(place);
+    new ResizeObserver(() => this.charts.forEach(({ drawn }) => drawn?.resize())).observe(place);
     this.round();
   }
 
@@ -41,21 +51,15 @@ export class Chart {
   show(sensor, quantities) {
     this.sensor = sensor;
     this.quantities = quantities;
-    this.charts.forEach((chart) => chart.dispose());
+    this.charts.forEach(({ drawn }) => drawn?.dispose());
     this.charts = quantities.map((quantity) => {
       const div = document.createElement("div");
       div.className = "chart";
       div.setAttribute("role", "img");
       div.setAttribute("aria-label", `${quantity.name} of sensor ${sensor} over time; the numbers are in the table of sensors`);
-      return div;
+      return { div, drawn: null };
     });
-    this.place.replaceChildren(...this.charts);
-    this.charts = this.charts.map((div) => {
-      const chart = echarts.init(div);
-      chart.group = "history";
-      return chart;
-    });
-    echarts.connect("history");
+    this.place.replaceChildren(...this.charts.map(({ div }) => div));
     this.reload();
   }
 
@@ -91,7 +95,7 @@ export class Chart {
   }
 
   recolour() {
-    if (this.charts.length) this.draw();
+    if (this.sensor !== null) this.reload();
   }
 
   get step() {
@@ -111,7 +115,7 @@ export class Chart {
       this.stale = null;
       try {
         if (asked) await this.fetch(asked, round);
-        if (round === this.latest) this.draw();
+        await this.draw(round);
       } catch {
         if (asked && round === this.latest) this.changed(asked);
       }
@@ -135,7 +139,9 @@ export class Chart {
     for (const time of this.buckets.keys()) if (time < begin) this.buckets.delete(time);
   }
 
-  draw() {
+  async draw(round) {
+    const echarts = await library;
+    if (round !== this.latest) return;
     const [begin, end] = this.window();
     const [, step] = this.step;
     this.span.textContent = `${new Date(begin).toLocaleString()} to ${this.end === null ? "now" : new Date(end).toLocaleString()}`;
@@ -146,7 +152,16 @@ export class Chart {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => resolve(style.getPropertyValue(name));
     const [text, faint, line, accent, bad] = ["--text", "--faint", "--line", "--accent", "--bad"].map(colour);
-    this.quantities.forEach((quantity, at) => {
+    for (const [at, quantity] of this.quantities.entries()) {
+      // One in a frame, so that the first is there at once.
+      if (at > 0) await frame();
+      if (round !== this.latest) return;
+      const chart = this.charts[at];
+      if (!chart.drawn) {
+        chart.drawn = echarts.init(chart.div);
+        chart.drawn.group = "history";
+        echarts.connect("history");
+      }
       const mean = [], low = [], band = [];
       let before = null;
       for (const time of times) {
@@ -164,7 +179,7 @@ export class Chart {
       const points = mean.map((value, at) => (isAlone(at) ? { value, symbol: "circle", symbolSize: 4 } : { value, symbol: "none" }));
       const missing = this.gaps.filter((gap) => gap.after && gap.before).map((gap) => [{ xAxis: Date.parse(gap.after) }, { xAxis: Date.parse(gap.before) }]);
       const quiet = { type: "line", symbol: "none", silent: true, lineStyle: { opacity: 0 }, stack: "band", stackStrategy: "all", animation: false, tooltip: { show: false } };
-      this.charts[at].setOption({
+      chart.drawn.setOption({
         animation: false,
         title: { text: `${quantity.name} [${quantity.unit}]`, textStyle: { fontSize: 13, color: text }, left: 0, top: 0 },
         grid: { left: 60, right: 14, top: 30, bottom: 24 },
@@ -184,7 +199,7 @@ export class Chart {
           },
         ],
       }, { replaceMerge: ["series"] });
-    });
+    }
   }
 }
 

@@ -76,14 +76,15 @@ function makeRow(id) {
   choose.addEventListener("click", () => select(id));
   name.append(choose);
   row.append(name, document.createElement("td"), document.createElement("td"), document.createElement("td"));
-  row.cells[1].append(element("span", "", { class: "light" }));
+  row.cells[1].append(element("span", "", { class: "light" }), element("small"));
   return row;
 }
 
 function fillRow(id, sensor) {
   const { reading, row } = sensor;
   light(row.cells[1].firstChild, QUALITY[reading.quality], reading.quality);
-  row.cells[1].title = reading.quality === "uncertain" && !sensor.isSynced ? "its clock is not synchronised" : "";
+  const reason = reading.quality === "uncertain" && !sensor.isSynced ? "clock not synchronised" : "";
+  if (row.cells[1].lastChild.textContent !== reason) row.cells[1].lastChild.textContent = reason;
   const quantities = profiles[sensor.profile] ?? Object.keys(reading.values).map((name) => ({ name, unit: "" }));
   const values = quantities.map(({ name, unit }) => {
     const span = element("span", `${name} ${shown(reading.values[name] ?? null)} `, { class: "value" });
@@ -266,6 +267,19 @@ every(LEDGER_EVERY, async () => {
     drawLedger(await api("/ledger"));
   } catch (error) {
     storeIsAway();
+    throw error;
+  }
+});
+
+// Markers travel the way of the readings: as long as they come through, so do readings.
+every(LEDGER_EVERY, async () => {
+  try {
+    const ready = await api("/health/ready");
+    const age = (ready.marker_age_ms / 1000).toFixed(1);
+    const there = ready.marker_round_trip_ms === undefined ? "" : `, the last in ${ready.marker_round_trip_ms.toFixed(1)} ms there and back`;
+    light(by("canary"), "good", `ready: a marker came through ${age} s ago${there}`);
+  } catch (error) {
+    light(by("canary"), "bad", `not ready: ${error.detail ?? "the store does not answer"}`);
     throw error;
   }
 });
