@@ -39,14 +39,14 @@ store are not among these drills, as they would destroy the site's data.
 Examples:
   vigia drill list
   vigia drill kill-store --seed 7
-  vigia drill short                 one of each kind of fault, few times: minutes
+  vigia drill short                            one of each kind of fault, few times: minutes
   vigia drill all --report drills.md
   vigia drill chaos --for 10m --seed 3
   vigia drill list --site /srv/vigia
-  vigia drill all --site /srv/vigia on a site that 'vigia up' runs, with 'allowed = true' under [drills]
+  vigia drill all --site /srv/vigia            on a site that 'vigia up' runs, with 'allowed = true' under [drills]
   vigia drill chaos --for 5m --site /srv/vigia
-  vigia drill all --compose         on containers: compose.yaml with compose/drills.yaml, up and running
-  vigia drill controls              needs cargo build --release --features sabotage")]
+  vigia drill all --compose                    on containers: compose.yaml with compose/drills.yaml, up and running
+  vigia drill controls                         needs cargo build --release --features sabotage")]
 pub struct Options {
     /// Its name; or list, short, all, controls
     name: String,

@@ -175,8 +175,10 @@ fn make_with(
     let file = dir.join("vigia.toml");
     if file.exists() {
         return Err(ConfigError(format!(
-            "{} is there already: {} is a site",
+            "{} is there already: {} is a site; another directory was expected ('vigia init {} --complete' adds what a \
+             newer version needs)",
             file.display(),
+            dir.display(),
             dir.display()
         ))
         .into());

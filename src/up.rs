@@ -41,9 +41,9 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  vigia up --site /srv/vigia                    run until SIGTERM or Ctrl-C
-  vigia up --demo 4                             with 4 simulated sensors; makes ./site if it is not there
-  vigia up --demo 4 --rate 500 --for 30s --json a measured half minute, and its books as JSON
+  vigia up --site /srv/vigia                      run until SIGTERM or Ctrl-C
+  vigia up --demo 4                               with 4 simulated sensors; makes ./site if it is not there
+  vigia up --demo 4 --rate 500 --for 30s --json   a measured half minute, and its books as JSON
 
 With --for the exit code is 0 only if every acknowledged reading is accounted for and nothing is lost.")]
 pub struct Options {

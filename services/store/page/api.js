@@ -3,6 +3,7 @@
 
 const PAUSES = [500, 5000];
 const SILENT_FOR = 12000;
+const ANSWERED_WITHIN = 3000;
 
 let token = sessionStorage.getItem("token");
 let onToken = () => {};
@@ -20,7 +21,7 @@ function headers(more = {}) {
 
 /** What an operation of the API answers. */
 export async function api(path) {
-  const answer = await fetch(`/api/v1${path}`, { headers: headers() });
+  const answer = await fetch(`/api/v1${path}`, { headers: headers(), signal: AbortSignal.timeout(ANSWERED_WITHIN) });
   if (!answer.ok) {
     const { detail } = await answer.json().catch(() => ({}));
     throw Object.assign(new Error(`${path}: ${answer.status}`), { status: answer.status, detail });

@@ -247,8 +247,15 @@ function drawMissing(gaps, quarantine) {
   fill("quarantine", entryWords, "nothing had to be put aside");
 }
 
+function rolesAreUnknown() {
+  for (const [key, role] of STEPS) if (role) light(steps.get(key).firstChild, "unknown", steps.get(key).firstChild.textContent);
+}
+
+// What was known may not be so any more.
 function storeIsAway() {
   light(by("verdict"), "doubt", "unknown: the store does not answer");
+  light(by("canary"), "bad", "not known to be ready: the store does not answer");
+  rolesAreUnknown();
   light(steps.get("store").firstChild, "bad", "store");
 }
 
@@ -290,7 +297,7 @@ every(PRESENT_EVERY, async () => {
     drawRoles(roles.roles);
     drawAlarms(alarms.alarms);
   } catch (error) {
-    for (const [key, role] of STEPS) if (role) light(steps.get(key).firstChild, "unknown", steps.get(key).firstChild.textContent);
+    rolesAreUnknown();
     by("alarm-count").textContent = "not known: the bus is away";
     throw error;
   }

@@ -74,7 +74,7 @@ impl Health {
     /// Time since a marker came through the pipeline, in µs, if one ever did.
     pub fn marker_age(&self, now: Micros) -> Option<i64> {
         let marker = self.marker.load(Relaxed);
-        (marker != 0).then(|| now.0.saturating_sub(marker))
+        (marker != 0).then(|| now.0.saturating_sub(marker).max(0))
     }
 
     /// What keeps the store from being ready.

@@ -17,6 +17,7 @@ use vigia_store::Present;
 use vigia_store::api::Shared;
 use vigia_store::api::access::Access;
 use vigia_store::health::Health;
+use vigia_store::limits::LISTENERS;
 use vigia_store::store::Store;
 
 struct Served {
@@ -318,6 +319,30 @@ async fn a_stream_has_what_is_stored_and_goes_on_where_it_was_left() {
     let url = format!("{}/api/v1/readings/stream", served.base);
     let refused = served.client.get(url).header("last-event-id", "x").send().await.unwrap();
     assert_eq!(refused.status(), 400);
+}
+
+#[tokio::test]
+async fn so_many_listen_and_who_goes_makes_room() {
+    let served = served().await;
+    let url = format!("{}/api/v1/readings/stream", served.base);
+    let listen = async || served.client.get(&url).send().await.unwrap();
+    let mut listeners = Vec::new();
+    for _ in 0..LISTENERS {
+        let answer = listen().await;
+        assert_eq!(answer.status(), 200);
+        listeners.push(answer);
+    }
+    let refused = listen().await;
+    assert_eq!(refused.status(), 503);
+    let problem: Value = refused.json().await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains(&LISTENERS.to_string()));
+    listeners.pop();
+    let again = async {
+        while listen().await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), again).await.expect("a place is free again");
 }
 
 struct Events {

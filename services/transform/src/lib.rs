@@ -4,6 +4,9 @@
 mod newest;
 mod profiles;
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use vigia_kit::bus::BusLogin;
 use vigia_kit::config::Sabotage;
 use vigia_kit::sabotage::dies_of;
@@ -19,7 +22,7 @@ use vigia_protocol::stage::StageKey;
 use vigia_protocol::text::TextWriter;
 use vigia_protocol::topic::{self, Arrow, NodeName};
 
-use crate::newest::Newest;
+use crate::newest::{Newest, Seen};
 use crate::profiles::SensorProfiles;
 
 /// Runs the role until the end.
@@ -84,7 +87,12 @@ impl Transform {
             .inspect_err(|error| tracing::error!(%error, topic, "sealed, but not understood"))
             .ok()?;
         let text = match message {
-            Message::Marker(marker) => TextWriter::marker(&marker),
+            Message::Marker(marker) => {
+                // Markers come all the time, also when no sensor has anything to say.
+                let due = self.newest.due(Instant::now()).into_iter();
+                self.aside.extend(due.map(|(sensor, json)| (topic::sensor(sensor), json)));
+                TextWriter::marker(&marker)
+            }
             Message::Batch(head, frames) => each(self, node, &head, &frames),
         };
         Some(text.seal(&self.text, &Arrow::Text.topic(node)))
@@ -143,7 +151,7 @@ impl Transform {
                             .map(|bytes| Reading::decode(profile, bytes))
                             .collect::<Option<Vec<Reading>>>()
                     });
-                    let (Some(profile), Some(readings)) = (profile, readings) else {
+                    let (Some(profile), Some(mut readings)) = (profile, readings) else {
                         // Verify knew the profile; it was changed in between.
                         let reason = QuarantineReason::UnknownProfile;
                         text.quarantine(whose, frame.count, frame.received, reason, &bytes.0);
@@ -162,11 +170,12 @@ impl Transform {
                             reading,
                         );
                     }
-                    if let Some(last) = readings.last() {
-                        let seq = frame.place.seq + readings.len() as u64 - 1;
+                    if let Some(reading) = readings.pop() {
+                        let seq = frame.place.seq + readings.len() as u64;
                         let place = Place { stream: frame.place.stream, seq };
-                        let shown =
-                            self.newest.show(frame.sensor, place, frame.received, profile, last);
+                        let profile = Arc::clone(profile);
+                        let seen = Seen { place, received: frame.received, profile, reading };
+                        let shown = self.newest.see(frame.sensor, seen, Instant::now());
                         self.aside.extend(shown.map(|json| (topic::sensor(frame.sensor), json)));
                     }
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vigia_protocol::header::{Place, SensorId};
@@ -13,38 +14,64 @@ use vigia_protocol::time::Micros;
 /// Least time between two messages about one sensor.
 const SPACING: Duration = Duration::from_secs(1);
 
-/// What was shown last.
+/// What was shown last, and what waits for its time.
 #[derive(Debug, Default)]
-pub struct Newest(HashMap<SensorId, (Place, Instant)>);
+pub struct Newest {
+    shown: HashMap<SensorId, (Place, Instant)>,
+    waiting: HashMap<SensorId, Seen>,
+}
+
+/// A reading.
+#[derive(Debug)]
+pub struct Seen {
+    /// Where it stands among its sensor's.
+    pub place: Place,
+    /// When the ingress received it.
+    pub received: Micros,
+    /// What its values are of.
+    pub profile: Arc<Profile>,
+    /// What was measured.
+    pub reading: Reading,
+}
 
 impl Newest {
-    /// The message about this reading, if it is time for one.
-    pub fn show(
-        &mut self,
-        sensor: SensorId,
-        place: Place,
-        received: Micros,
-        profile: &Profile,
-        reading: &Reading,
-    ) -> Option<Vec<u8>> {
-        let now = Instant::now();
-        if let Some((shown, when)) = self.0.get(&sensor)
-            && (place <= *shown || now.duration_since(*when) < SPACING)
-        {
+    /// The message about this reading, if it is time for one; else it waits, unless something newer comes.
+    pub fn see(&mut self, sensor: SensorId, seen: Seen, now: Instant) -> Option<Vec<u8>> {
+        let shown = self.shown.get(&sensor);
+        if shown.is_some_and(|(place, _)| seen.place <= *place) {
             return None;
         }
-        self.0.insert(sensor, (place, now));
-        Some(describe(sensor, place, received, profile, reading).into_bytes())
+        if shown.is_some_and(|(_, when)| now.duration_since(*when) < SPACING) {
+            let newer = self.waiting.get(&sensor).is_none_or(|other| other.place < seen.place);
+            if newer {
+                self.waiting.insert(sensor, seen);
+            }
+            return None;
+        }
+        let before = self.waiting.remove(&sensor);
+        let newest = before.filter(|other| other.place > seen.place).unwrap_or(seen);
+        Some(self.show(sensor, &newest, now))
+    }
+
+    /// The messages for which it is time now: to be asked for again and again, as a sensor may be silent after what
+    /// waits.
+    pub fn due(&mut self, now: Instant) -> Vec<(SensorId, Vec<u8>)> {
+        let shown = &self.shown;
+        let is_due = |sensor: &SensorId, _: &mut Seen| {
+            shown.get(sensor).is_none_or(|(_, when)| now.duration_since(*when) >= SPACING)
+        };
+        let due: Vec<_> = self.waiting.extract_if(is_due).collect();
+        due.into_iter().map(|(sensor, seen)| (sensor, self.show(sensor, &seen, now))).collect()
+    }
+
+    fn show(&mut self, sensor: SensorId, seen: &Seen, now: Instant) -> Vec<u8> {
+        self.shown.insert(sensor, (seen.place, now));
+        describe(sensor, seen).into_bytes()
     }
 }
 
-fn describe(
-    sensor: SensorId,
-    place: Place,
-    received: Micros,
-    profile: &Profile,
-    reading: &Reading,
-) -> String {
+fn describe(sensor: SensorId, seen: &Seen) -> String {
+    let Seen { place, received, profile, reading } = seen;
     let judged = judge(profile, reading);
     let mut out = format!(
         r#"{{"sensor":{sensor},"time":"{}","received":"{received}","quality":"{}","values":{{"#,
@@ -63,4 +90,50 @@ fn describe(
     }
     let _ = write!(out, r#"}},"stream":{},"seq":{}}}"#, place.stream, place.seq);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use vigia_protocol::quality::Status;
+    use vigia_protocol::reading::Flags;
+
+    use super::*;
+
+    const SENSOR: SensorId = SensorId(7);
+
+    fn seen(seq: u64) -> Seen {
+        let values = vec![seq as f64, 1_000.0, 50.0];
+        Seen {
+            place: Place { stream: 1, seq },
+            received: Micros(2),
+            profile: Arc::new(Profile::climate()),
+            reading: Reading { time: Micros(1), flags: Flags(1), status: Status::GOOD, values },
+        }
+    }
+
+    fn number(message: &[u8]) -> u64 {
+        let message: serde_json::Value = serde_json::from_slice(message).unwrap();
+        message["seq"].as_u64().unwrap()
+    }
+
+    #[test]
+    fn what_came_too_soon_is_shown_when_it_is_time_if_nothing_newer_came() {
+        let mut newest = Newest::default();
+        let begun = Instant::now();
+        let later = |millis| begun + Duration::from_millis(millis);
+        assert_eq!(newest.see(SENSOR, seen(1), begun).map(|message| number(&message)), Some(1));
+        for seq in [2, 4, 3, 1] {
+            assert_eq!(newest.see(SENSOR, seen(seq), later(500)), None);
+        }
+        assert_eq!(newest.due(later(999)), []);
+        let due = newest.due(later(1_000));
+        let due: Vec<_> = due.iter().map(|(sensor, message)| (*sensor, number(message))).collect();
+        assert_eq!(due, [(SENSOR, 4)]);
+        assert_eq!(newest.due(later(3_000)), []);
+        // Late, and older than what waits.
+        assert_eq!(newest.see(SENSOR, seen(6), later(1_500)), None);
+        let message = newest.see(SENSOR, seen(5), later(2_500)).unwrap();
+        assert_eq!(number(&message), 6);
+        assert_eq!(newest.see(SENSOR, seen(6), later(5_000)), None);
+    }
 }
