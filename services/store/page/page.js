@@ -259,6 +259,9 @@ function storeIsAway() {
   light(steps.get("store").firstChild, "bad", "store");
 }
 
+// First, because the chart waits for it; and again when the stream has begun, to miss nothing.
+loadSensors().catch(() => {});
+
 // What is asked for again and again. A request that fails says so by the light of what it was about.
 
 function every(pause, ask) {
@@ -314,8 +317,6 @@ setInterval(() => {
   counted = 0;
 }, 1000);
 
-// At once, to show something; and again when the stream has begun, to miss nothing.
-loadSensors().catch(() => {});
 listen({
   onState: (state, words) => {
     light(by("stream"), state, words);
