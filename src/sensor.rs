@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use vigia_kit::config::ConfigError;
-use vigia_kit::sensors::{Holder, SensorEntry, Sensors};
+use vigia_kit::sensors::{Holder, SensorEntry, Sensors, check_name};
 use vigia_kit::site::Site;
 use vigia_protocol::header::SensorId;
 use vigia_protocol::profile::Profile;
@@ -20,6 +20,7 @@ use crate::table::{columns, print};
 Examples:
   vigia sensor add 7 --name boiler
   vigia sensor add 8 --name pump --profile pump --modbus    a device that the modbus role polls
+  vigia sensor rename 7 'boiler, hall 2'
   vigia sensor list --site /srv/vigia
   vigia sensor rotate 7             a new key; the old one opens no session any more
   vigia sensor revoke 7             no session any more; what was sent before is still understood")]
@@ -42,8 +43,8 @@ Examples:
         /// Its number, -32768 to 32767
         #[arg(allow_negative_numbers = true)]
         id: i16,
-        /// Its name, for people
-        #[arg(long, default_value = "")]
+        /// Its name, for people: the live page and every answer about it show it
+        #[arg(long, default_value = "", value_parser = check_name)]
         name: String,
         /// What it measures: climate, or a profile of vigia.toml
         #[arg(long, default_value = "climate")]
@@ -51,6 +52,18 @@ Examples:
         /// A device of the Modbus map: its key is put where the modbus role finds it
         #[arg(long)]
         modbus: bool,
+    },
+    /// Give a sensor another name; at once everywhere
+    #[command(after_help = "\
+Examples:
+  vigia sensor rename 7 'boiler, hall 2' --site /srv/vigia")]
+    Rename {
+        /// Its number
+        #[arg(allow_negative_numbers = true)]
+        id: i16,
+        /// Its name, for people
+        #[arg(value_parser = check_name)]
+        name: String,
     },
     /// Show all sensors
     #[command(after_help = "\
@@ -95,6 +108,11 @@ pub fn run(options: &Options) -> Outcome {
         Action::Add { id, name, profile, modbus } => {
             let holder = if *modbus { Holder::Modbus } else { Holder::Device };
             add(&site, SensorId(*id), name, profile, holder)?;
+        }
+        Action::Rename { id, name } => {
+            sensors.rename(SensorId(*id), name)?;
+            audit::note(&site, "sensor-renamed", &[("sensor", id), ("name", name)])?;
+            print(&format!("Sensor {id} is called {name:?} now.\n"))?;
         }
         Action::List { json } => list(sensors, *json)?,
         Action::Revoke { id } => {

@@ -61,7 +61,7 @@ impl Sensor {
 #[test]
 fn the_live_page_shows_what_happens_as_it_happens() {
     let site = TestSite::new();
-    site.vigia(&["sensor", "add", "1"]).succeeded();
+    site.vigia(&["sensor", "add", "1", "--name", "boiler, hall 2"]).succeeded();
     let up = command(&["up", "--site", site.arg()])
         .stdout(Stdio::null())
         .stderr(Stdio::null())

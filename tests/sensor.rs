@@ -36,6 +36,25 @@ fn a_sensor_is_added_once() {
 }
 
 #[test]
+fn a_name_can_be_changed_and_nothing_else_changes_with_it() {
+    let site = TestSite::new();
+    site.vigia(&["sensor", "add", "7", "--name", "boiler"]).succeeded();
+    let [mut sensor] = listed(&site).try_into().unwrap();
+    site.vigia(&["sensor", "rename", "7", "Kessel 2 – Süd"]).succeeded();
+    sensor["name"] = "Kessel 2 – Süd".into();
+    assert_eq!(listed(&site), [sensor.clone()]);
+
+    let long = "x".repeat(65);
+    for (name, expected) in [(long.as_str(), "at most 64"), ("two\nlines", "can be printed")] {
+        let refused = site.vigia(&["sensor", "rename", "7", name]);
+        assert!(refused.code == 64 && refused.err.contains(expected), "{refused:?}");
+        assert_eq!(site.vigia(&["sensor", "add", "8", "--name", name]).code, 64);
+    }
+    site.vigia(&["sensor", "rename", "9", "none"]).refused_with(64);
+    assert_eq!(listed(&site), [sensor]);
+}
+
+#[test]
 fn rotation_makes_a_new_key_and_keeps_the_old_parts_for_frames_under_way() {
     let site = TestSite::new();
     site.vigia(&["sensor", "add", "-3", "--name", "cellar"]).succeeded();

@@ -55,6 +55,8 @@ async function accessible(what) {
 ask("take 20.5");
 await page.goto(url);
 await inTable("20.5");
+await says("#sensor-rows", "boiler, hall 2");
+await says("#chart-sensor", "sensor 1, boiler, hall 2: climate");
 // By the page's own clock, which begins when it is asked for.
 async function charted() {
   await page.waitForSelector(".chart canvas");

@@ -171,19 +171,20 @@ fn silence(newest: &Newest, sensor: &Sensor, age: Duration, still: bool, news: &
             Some(usual) => format!(", usually one every {usual:.1?}"),
             None => String::new(),
         };
-        format!("sensor {id}: no new reading for {} s{often}", age.as_secs())
+        format!("{}: no new reading for {} s{often}", newest.whose(), age.as_secs())
     });
-    news.set(Kind::Silence, Some(id), wrong, || format!("sensor {id}: readings come again"));
+    let over = || format!("{}: readings come again", newest.whose());
+    news.set(Kind::Silence, Some(id), wrong, over);
 }
 
 fn quality(newest: &Newest, news: &mut News<'_>) {
-    let id = newest.sensor;
     let bad = (newest.quality == "bad").then(|| {
         let status = newest.status.iter().map(|(quantity, status)| format!("{quantity} {status}"));
-        format!("sensor {id}: its readings are bad: {}", status.collect::<Vec<_>>().join(", "))
+        let status = status.collect::<Vec<_>>().join(", ");
+        format!("{}: its readings are bad: {status}", newest.whose())
     });
-    let quality = &newest.quality;
-    news.set(Kind::Quality, Some(id), bad, || format!("sensor {id}: its readings are {quality}"));
+    let over = || format!("{}: its readings are {}", newest.whose(), newest.quality);
+    news.set(Kind::Quality, Some(newest.sensor), bad, over);
 }
 
 /// Asks the rule engine.
@@ -203,13 +204,13 @@ fn watch(
             let watched = (limit.name.clone(), quantity.clone(), id);
             let state = states.entry(watched).or_default();
             for event in rules::look(limit, state, &sample) {
-                crossed(event, sensor, news);
+                crossed(event, newest, sensor, news);
             }
         }
     }
 }
 
-fn crossed(event: rules::Event, sensor: &Sensor, news: &mut News<'_>) {
+fn crossed(event: rules::Event, newest: &Newest, sensor: &Sensor, news: &mut News<'_>) {
     let rules::Event { sensor: id, rule, active, side, quantity, value, limit, .. } = event;
     let key = (Kind::Limit, Some(id), Some((rule.clone(), quantity.clone())));
     let (change, no_longer) = match active {
@@ -223,8 +224,9 @@ fn crossed(event: rules::Event, sensor: &Sensor, news: &mut News<'_>) {
     }
     let unit = sensor.units.get(&quantity).map_or(String::new(), |unit| format!(" {unit}"));
     let side = if side == Side::High { "above" } else { "below" };
+    let whose = newest.whose();
     let message =
-        format!("sensor {id}: {quantity} is {value}{unit}, {no_longer}{side} {limit} ({rule})");
+        format!("{whose}: {quantity} is {value}{unit}, {no_longer}{side} {limit} ({rule})");
     let crossing = Some(Crossing { rule, quantity, value, limit });
     news.tell(change, Kind::Limit, Some(id), crossing, message);
 }

@@ -12,6 +12,8 @@ pub struct Newest {
     /// Whose; among readings of one sensor, the answer does not say.
     #[serde(default = "nobody")]
     pub sensor: SensorId,
+    /// What people call it.
+    name: Option<String>,
     #[serde(flatten)]
     place: StreamSeq,
     #[serde(deserialize_with = "time")]
@@ -35,6 +37,14 @@ struct StreamSeq {
 }
 
 impl Newest {
+    /// Whose, for people.
+    pub fn whose(&self) -> String {
+        let id = self.sensor;
+        self.name
+            .as_ref()
+            .map_or_else(|| format!("sensor {id}"), |name| format!("sensor {id} ({name})"))
+    }
+
     /// Where it stands.
     pub fn place(&self) -> Place {
         Place { stream: self.place.stream, seq: self.place.seq }
@@ -60,6 +70,7 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Micros, D::Error> 
 pub fn reading(stream: u32, seq: u64, seconds: i64) -> Newest {
     Newest {
         sensor: SensorId(1),
+        name: None,
         place: StreamSeq { stream, seq },
         time: Micros(seconds * 1_000_000),
         received: Micros(seconds * 1_000_000),
@@ -81,6 +92,7 @@ mod tests {
         let newest: Newest = serde_json::from_str(text).unwrap();
         assert_eq!(newest.place(), Place { stream: 2, seq: 9 });
         assert_eq!(newest.received.0 - newest.time.0, 1_000_000);
+        assert_eq!(newest.whose(), "sensor 0");
         assert_eq!(newest.values["temperature"], None);
         assert_eq!(newest.values["humidity"], Some(4.5));
     }

@@ -11,6 +11,7 @@ pub mod http;
 pub mod limits;
 pub mod meter;
 pub mod metrics;
+pub mod names;
 pub mod network;
 pub mod places;
 pub mod private;

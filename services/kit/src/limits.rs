@@ -16,6 +16,8 @@ pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(500));
 
+/// Characters of a sensor's name.
+pub const SENSOR_NAME_CHARACTERS: usize = 64;
 /// Bytes that a sensor's connection takes from the network at a time.
 pub const SENSOR_READ_BYTES: usize = 16 * 1024;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vigia_protocol::header::SensorId;
@@ -13,6 +13,7 @@ use vigia_protocol::profile::Profile;
 use crate::clock;
 use crate::config::ConfigError;
 use crate::device_key;
+use crate::limits::SENSOR_NAME_CHARACTERS;
 use crate::private::{make_private_dir, read_private, write_private, write_public};
 use crate::site::{Role, Site};
 use crate::stamp::Stamp;
@@ -21,7 +22,7 @@ use crate::stamp::Stamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SensorEntry {
-    /// For people.
+    /// For people; see [`check_name`].
     #[serde(default)]
     pub name: String,
     /// What it measures.
@@ -57,7 +58,7 @@ impl<'a> Sensors<'a> {
     }
 
     fn entry_path(&self, id: SensorId) -> PathBuf {
-        self.site.dir().join("sensors").join(format!("{id}.toml"))
+        entry_path(&self.site.sensors_dir(), id)
     }
 
     fn key_path(&self, role: Role, id: SensorId, epoch: u16) -> PathBuf {
@@ -78,14 +79,7 @@ impl<'a> Sensors<'a> {
     /// # Errors
     /// An entry that cannot be understood. A sensor that is not there is `None`.
     pub fn get(&self, id: SensorId) -> Result<Option<SensorEntry>, ConfigError> {
-        let path = self.entry_path(id);
-        match fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text)
-                .map(Some)
-                .map_err(|error| ConfigError(format!("{}: {}", path.display(), error.message()))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ConfigError(format!("{}: {error}", path.display()))),
-        }
+        read_entry(&self.entry_path(id))
     }
 
     /// All sensors, by number.
@@ -93,7 +87,7 @@ impl<'a> Sensors<'a> {
     /// # Errors
     /// An entry that cannot be understood.
     pub fn all(&self) -> Result<BTreeMap<SensorId, SensorEntry>, ConfigError> {
-        let directory = self.site.dir().join("sensors");
+        let directory = self.site.sensors_dir();
         let files = match fs::read_dir(&directory) {
             Ok(files) => files,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -173,6 +167,17 @@ impl<'a> Sensors<'a> {
         self.write_entry(id, &entry)
     }
 
+    /// Gives a sensor another name.
+    ///
+    /// # Errors
+    /// If there is no such sensor.
+    pub fn rename(&self, id: SensorId, name: &str) -> Result<(), ConfigError> {
+        let mut entry =
+            self.get(id)?.ok_or_else(|| ConfigError(format!("there is no sensor {id}")))?;
+        name.clone_into(&mut entry.name);
+        self.write_entry(id, &entry)
+    }
+
     fn write_entry(&self, id: SensorId, entry: &SensorEntry) -> Result<(), ConfigError> {
         let path = self.entry_path(id);
         let text = toml::to_string(entry).expect("plain data has an encoding");
@@ -241,6 +246,44 @@ impl<'a> Sensors<'a> {
         toml::from_str(&read_private(&path)?)
             .map(Some)
             .map_err(|error| ConfigError(format!("{}: {}", path.display(), error.message())))
+    }
+}
+
+/// Where a sensor's entry is in their directory.
+pub fn entry_path(sensors: &Path, id: SensorId) -> PathBuf {
+    sensors.join(format!("{id}.toml"))
+}
+
+/// A sensor's entry; none if there is no file.
+///
+/// # Errors
+/// One that cannot be understood.
+pub fn read_entry(path: &Path) -> Result<Option<SensorEntry>, ConfigError> {
+    match fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text)
+            .map(Some)
+            .map_err(|error| ConfigError(format!("{}: {}", path.display(), error.message()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ConfigError(format!("{}: {error}", path.display()))),
+    }
+}
+
+/// A sensor's name has to fit into a line: at most 64 characters, all of which can be printed.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<String, ConfigError> {
+    let characters = name.chars().count();
+    if characters > SENSOR_NAME_CHARACTERS {
+        return Err(ConfigError(format!(
+            "{characters} characters, expected at most {SENSOR_NAME_CHARACTERS}"
+        )));
+    }
+    match name.chars().find(|character| character.is_control()) {
+        Some(character) => {
+            Err(ConfigError(format!("{character:?} in it, expected what can be printed")))
+        }
+        None => Ok(name.to_owned()),
     }
 }
 

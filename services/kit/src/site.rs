@@ -159,6 +159,11 @@ impl Site {
         &self.dir
     }
 
+    /// Public facts about sensors, a file each.
+    pub fn sensors_dir(&self) -> PathBuf {
+        self.dir.join("sensors")
+    }
+
     /// The role's keys.
     pub fn keys_dir(&self, role: Role) -> PathBuf {
         self.dir.join("keys").join(role.name())

@@ -181,7 +181,7 @@ export class Chart {
       const quiet = { type: "line", symbol: "none", silent: true, lineStyle: { opacity: 0 }, stack: "band", stackStrategy: "all", animation: false, tooltip: { show: false } };
       chart.drawn.setOption({
         animation: false,
-        title: { text: `${quantity.name} [${quantity.unit}]`, textStyle: { fontSize: 13, color: text }, left: 0, top: 0 },
+        title: { text: quantity.name + (quantity.unit && ` [${quantity.unit}]`), textStyle: { fontSize: 13, color: text }, left: 0, top: 0 },
         grid: { left: 60, right: 14, top: 30, bottom: 24 },
         tooltip: { trigger: "axis", renderMode: "richText", confine: true, valueFormatter: (value) => (value === null ? "–" : String(+Number(value).toPrecision(6))) },
         xAxis: { type: "time", min: begin, max: end, axisLabel: { color: faint, hideOverlap: true }, axisLine: { lineStyle: { color: line } } },

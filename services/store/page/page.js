@@ -21,9 +21,14 @@ function element(tag, text = "", attributes = {}) {
   return made;
 }
 
+// What stays as it is costs the browser nothing.
+function say(node, words) {
+  if (node.textContent !== words) node.textContent = words;
+}
+
 function light(node, state, words) {
   if (node.dataset.state !== state) node.dataset.state = state;
-  if (node.textContent !== words) node.textContent = words;
+  say(node, words);
 }
 
 // Sensors: their newest readings.
@@ -50,6 +55,7 @@ function see(reading) {
   if (newer(reading, sensor.reading)) {
     sensor.reading = reading;
     sensor.profile = reading.profile ?? sensor.profile;
+    sensor.name = reading.name ?? sensor.name;
     if (reading.flags) sensor.isSynced = reading.flags.includes("clock-synced");
     dirty.add(reading.sensor);
   }
@@ -66,7 +72,10 @@ function age(reading) {
 function shown(value) {
   if (value === null) return "–";
   const size = Math.abs(value);
-  return size !== 0 && (size >= 1e7 || size < 1e-3) ? value.toExponential(3) : String(+value.toPrecision(7));
+  if (size !== 0 && (size >= 1e7 || size < 1e-3)) return value.toExponential(3);
+  // Five digits, which is what people read; of a counter none that stands before the point is left out.
+  const digits = Math.max(5, Math.trunc(size).toString().length);
+  return String(+value.toPrecision(digits));
 }
 
 function makeRow(id) {
@@ -74,7 +83,7 @@ function makeRow(id) {
   const name = document.createElement("td");
   const choose = element("button", String(id), { type: "button", "aria-pressed": "false", "aria-label": `Sensor ${id}: show its history` });
   choose.addEventListener("click", () => select(id));
-  name.append(choose);
+  name.append(choose, element("small"));
   row.append(name, document.createElement("td"), document.createElement("td"), document.createElement("td"));
   row.cells[1].append(element("span", "", { class: "light" }), element("small"));
   return row;
@@ -82,9 +91,10 @@ function makeRow(id) {
 
 function fillRow(id, sensor) {
   const { reading, row } = sensor;
+  say(row.cells[0].lastChild, sensor.name ?? "");
   light(row.cells[1].firstChild, QUALITY[reading.quality], reading.quality);
   const reason = reading.quality === "uncertain" && !sensor.isSynced ? "clock not synchronised" : "";
-  if (row.cells[1].lastChild.textContent !== reason) row.cells[1].lastChild.textContent = reason;
+  say(row.cells[1].lastChild, reason);
   const quantities = profiles[sensor.profile] ?? Object.keys(reading.values).map((name) => ({ name, unit: "" }));
   const values = quantities.map(({ name, unit }) => {
     const span = element("span", `${name} ${shown(reading.values[name] ?? null)} `, { class: "value" });
@@ -96,7 +106,7 @@ function fillRow(id, sensor) {
 
 function isShown(id, sensor) {
   const text = by("filter").value.trim().toLowerCase();
-  return !text || String(id) === text || (sensor.profile ?? "").includes(text);
+  return !text || String(id) === text || [sensor.name, sensor.profile].some((words) => words?.toLowerCase().includes(text));
 }
 
 function layRows() {
@@ -121,8 +131,7 @@ function drawSensors() {
   dirty = new Set();
   for (const sensor of sensors.values()) {
     if (sensor.row?.isConnected) {
-      const words = age(sensor.reading);
-      if (sensor.row.cells[2].textContent !== words) sensor.row.cells[2].textContent = words;
+      say(sensor.row.cells[2], age(sensor.reading));
     }
   }
   if (selected === null && sensors.size > 0) select(Math.min(...sensors.keys()));
@@ -133,6 +142,8 @@ async function loadSensors() {
   do {
     const page = await api(`/readings/latest?limit=1000${cursor}`);
     profiles = { ...profiles, ...page.profiles };
+    // What has no dimension has the unit 1, which nobody says.
+    for (const quantity of Object.values(page.profiles).flat()) if (quantity.unit === "1") quantity.unit = "";
     page.readings.forEach(see);
     cursor = page.next_cursor ? `&cursor=${encodeURIComponent(page.next_cursor)}` : "";
   } while (cursor);
@@ -147,8 +158,8 @@ function select(id) {
   if (selected !== null) sensors.get(selected)?.row?.querySelector("button").setAttribute("aria-pressed", "false");
   selected = id;
   sensors.get(id).row?.querySelector("button").setAttribute("aria-pressed", "true");
-  const profile = sensors.get(id).profile;
-  by("chart-sensor").textContent = `sensor ${id}, ${profile}`;
+  const { name, profile } = sensors.get(id);
+  by("chart-sensor").textContent = `sensor ${id}${name ? `, ${name}` : ""}: ${profile}`;
   chart.show(id, profiles[profile] ?? []);
 }
 
@@ -178,8 +189,7 @@ for (const [key, role, name] of STEPS) {
 }
 
 function note(key, words) {
-  const small = steps.get(key).lastChild;
-  if (small.textContent !== words) small.textContent = words;
+  say(steps.get(key).lastChild, words);
 }
 
 const VERDICTS = { balanced: "good", unknown: "doubt", unbalanced: "bad" };
@@ -247,14 +257,18 @@ function drawMissing(gaps, quarantine) {
   fill("quarantine", entryWords, "nothing had to be put aside");
 }
 
+// Of the stream: what it said last, as long as the store answers.
+let stream = ["unknown", "connecting"];
+
 function rolesAreUnknown() {
   for (const [key, role] of STEPS) if (role) light(steps.get(key).firstChild, "unknown", steps.get(key).firstChild.textContent);
 }
 
 // What was known may not be so any more.
-function storeIsAway() {
-  light(by("verdict"), "doubt", "unknown: the store does not answer");
-  light(by("canary"), "bad", "not known to be ready: the store does not answer");
+function storeIsAway(why) {
+  light(by("stream"), "bad", why);
+  light(by("verdict"), "doubt", `unknown: ${why}`);
+  light(by("canary"), "bad", `not known to be ready: ${why}`);
   rolesAreUnknown();
   light(steps.get("store").firstChild, "bad", "store");
 }
@@ -275,8 +289,9 @@ function every(pause, ask) {
 every(LEDGER_EVERY, async () => {
   try {
     drawLedger(await api("/ledger"));
+    light(by("stream"), ...stream);
   } catch (error) {
-    storeIsAway();
+    storeIsAway(error.status === 401 ? "a token is needed" : "the store does not answer");
     throw error;
   }
 });
@@ -319,8 +334,9 @@ setInterval(() => {
 
 listen({
   onState: (state, words) => {
-    light(by("stream"), state, words);
-    if (state === "bad") storeIsAway();
+    stream = [state, words];
+    if (state === "bad") storeIsAway(words);
+    light(by("stream"), ...stream);
   },
   onBegin: loadSensors,
   onReadings: (readings) => {

@@ -36,6 +36,7 @@ use vigia_kit::bus::BusLogin;
 use vigia_kit::clock::now;
 use vigia_kit::config::Unsynced;
 use vigia_kit::metrics as kit_metrics;
+use vigia_kit::names::Names;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
 use vigia_kit::tls::Files;
@@ -93,11 +94,12 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         stored: secrets.arrow(Arrow::Stored).clone(),
         health: health.clone(),
     };
-    let (of, its) = (store.clone(), health.clone());
-    let page = move || metrics::page(&of, &its);
+    let names = Arc::new(Names::new(site.sensors_dir()));
+    let (of, its, called) = (store.clone(), health.clone(), names.clone());
+    let page = move || metrics::page(&of, &its, &called);
     let numbers = kit_metrics::serve(numbers, page, shutdown.clone());
     let present = Arc::new(Present::default());
-    let shared = Shared::new(store.clone(), health, present.clone(), shutdown.clone());
+    let shared = Shared::new(store.clone(), health, present.clone(), names, shutdown.clone());
     let served = api::serve(listener, tls, access, shared);
     // Of its own: what is shown to people must not hold up what is stored.
     let listening = present.listen(BusLogin { status: None, ..login.clone() }, shutdown.clone());

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use vigia_kit::clock;
 use vigia_kit::limits::METRIC_SERIES;
 use vigia_kit::metrics::{Page, seconds};
+use vigia_kit::names::Names;
 use vigia_kit::site::Role;
 use vigia_protocol::header::SensorId;
 use vigia_protocol::time::Micros;
@@ -26,7 +27,7 @@ struct Sensor {
 }
 
 /// `/metrics` of the store.
-pub fn page(store: &Store, health: &Health) -> Page {
+pub fn page(store: &Store, health: &Health, names: &Names) -> Page {
     let mut page = Page::of(Role::Store);
     health.write(&mut page);
     let (ledger, mut sensors) = {
@@ -45,7 +46,7 @@ pub fn page(store: &Store, health: &Health) -> Page {
             .flatten()
             .map(|reading| (reading.profile.name().to_owned(), reading.time, reading.received));
     }
-    write_sensors(&sensors, &mut page);
+    write_sensors(&sensors, names, &mut page);
     page
 }
 
@@ -84,12 +85,13 @@ fn quantities(state: &State, page: &mut Page) {
     }
 }
 
-fn write_sensors(sensors: &[Sensor], page: &mut Page) {
+fn write_sensors(sensors: &[Sensor], names: &Names, page: &mut Page) {
     let mut family =
-        page.gauge("vigia_sensor_info", "A sensor, and what its newest reading is of.");
+        page.gauge("vigia_sensor_info", "A sensor, its name, and what its newest reading is of.");
     for Sensor { id, newest, .. } in sensors {
         let profile = newest.as_ref().map_or("", |(profile, ..)| profile);
-        family.labelled(&[("sensor", &id.to_string()), ("profile", profile)], 1);
+        let name = names.of(*id).unwrap_or_default();
+        family.labelled(&[("sensor", &id.to_string()), ("name", &name), ("profile", profile)], 1);
     }
     let mut family = page.counter("vigia_sensor_readings_total", "Readings stored of a sensor.");
     for Sensor { id, stored, .. } in sensors {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use vigia_kit::audit::Audit;
 use vigia_kit::clock::now;
+use vigia_kit::names::Names;
 use vigia_kit::shutdown::{Shutdown, Switch};
 use vigia_kit::tokens::{BearerToken, Moment, Scope, Token, Tokens};
 use vigia_kit::users::UserName;
@@ -43,7 +44,9 @@ async fn served(address: Ipv4Addr, clock: fn() -> Micros) -> Served {
     let access = Access::open(&tokens, bound, clock, audit).unwrap();
     let (switch, shutdown) = Shutdown::new();
     let health = Arc::new(Health::default());
-    let shared = Shared::new(Arc::new(store), health, Arc::new(Present::default()), shutdown);
+    let names = Arc::new(Names::new(directory.path().to_owned()));
+    let shared =
+        Shared::new(Arc::new(store), health, Arc::new(Present::default()), names, shutdown);
     tokio::spawn(vigia_store::api::serve(listener, None, access, shared));
     let client = vigia_kit::api::client(None, None, Duration::from_secs(10)).unwrap();
     let base = format!("http://127.0.0.1:{}", bound.port());

@@ -13,6 +13,7 @@ use prost::Message;
 use tokio::net::TcpListener;
 use vigia_kit::audit::Audit;
 use vigia_kit::clock::now;
+use vigia_kit::names::Names;
 use vigia_kit::shutdown::{Shutdown, Switch};
 use vigia_protocol::batch::Count;
 use vigia_store::Present;
@@ -68,7 +69,9 @@ async fn serving(batches: &[Vec<Frame>]) -> Served {
     let nobody = directory.path().join("tokens.toml");
     let access = Access::open(&nobody, listener.local_addr().unwrap(), now, audit).unwrap();
     let health = Arc::new(Health::default());
-    let shared = Shared::new(Arc::new(store), health, Arc::new(Present::default()), shutdown);
+    let names = Arc::new(Names::new(directory.path().to_owned()));
+    let shared =
+        Shared::new(Arc::new(store), health, Arc::new(Present::default()), names, shutdown);
     tokio::spawn(vigia_store::api::serve(listener, None, access, shared));
     let client = vigia_kit::api::client(None, None, Duration::from_secs(10)).unwrap();
     Served { base, client, _directory: directory, _switch: switch }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use vigia_kit::audit::Audit;
 use vigia_kit::clock::now;
+use vigia_kit::names::Names;
 use vigia_kit::shutdown::{Shutdown, Switch};
 use vigia_protocol::batch::Count;
 use vigia_store::Present;
@@ -29,6 +31,9 @@ struct Served {
     _switch: Switch,
 }
 
+/// Of sensor 7; 8 has no name.
+const ENTRY: &str =
+    "name = 'boiler'\nprofile = 'climate'\nepoch = 1\nadded = '2026-01-01T00:00:00Z'\n";
 const LOG: u64 = 0x0123_4567_89ab_cdef;
 const LOG_NAME: &str = "0123456789abcdef";
 
@@ -62,7 +67,9 @@ async fn served() -> Served {
     let audit = Arc::new(Audit::open(directory.path()).unwrap());
     let access = Access::open(&nobody, listener.local_addr().unwrap(), now, audit).unwrap();
     let store = Arc::new(store);
-    let shared = Shared::new(store.clone(), health, Arc::new(Present::default()), shutdown);
+    fs::write(directory.path().join("7.toml"), ENTRY).unwrap();
+    let names = Arc::new(Names::new(directory.path().to_owned()));
+    let shared = Shared::new(store.clone(), health, Arc::new(Present::default()), names, shutdown);
     tokio::spawn(vigia_store::api::serve(listener, None, access, shared));
     Served {
         base,
@@ -111,13 +118,16 @@ async fn sensors_and_readings_come_in_pages_that_join() {
     let served = served().await;
     let first = served.json("/sensors?limit=1").await;
     assert_eq!(first["sensors"][0]["id"], 7);
+    assert_eq!(first["sensors"][0]["name"], "boiler");
     assert_eq!(first["sensors"][0]["stored"], 1_504);
     let cursor = first["next_cursor"].as_str().unwrap();
     let second = served.json(&format!("/sensors?limit=1&cursor={cursor}")).await;
     assert_eq!(second["sensors"][0]["id"], 8);
+    assert!(second["sensors"][0].get("name").is_none());
     assert!(second.get("next_cursor").is_none());
 
     let sensor = served.json("/sensors/7").await;
+    assert_eq!(sensor["name"], "boiler");
     assert_eq!(sensor["quantities"][0]["unit"], "°C");
     assert_eq!(sensor["streams"][1]["unexplained"], 2);
     let latest = served.json("/sensors/7/latest").await;
@@ -208,6 +218,7 @@ async fn the_newest_reading_of_every_sensor_comes_with_its_quantities() {
     assert_eq!(page["profiles"]["climate"][0]["unit"], "°C");
     let mut latest = served.json("/sensors/7/latest").await;
     latest["sensor"] = 7.into();
+    latest["name"] = "boiler".into();
     latest["profile"] = "climate".into();
     assert_eq!(*one, latest);
     let cursor = page["next_cursor"].as_str().unwrap();

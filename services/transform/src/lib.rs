@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use vigia_kit::bus::BusLogin;
 use vigia_kit::config::Sabotage;
+use vigia_kit::names::Names;
 use vigia_kit::sabotage::dies_of;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
@@ -38,7 +39,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         text: secrets.arrow(Arrow::Text).clone(),
         sabotage: site.config.drills.sabotage,
         profiles: SensorProfiles::new(site.clone())?,
-        newest: Newest::default(),
+        newest: Newest::new(Names::new(site.sensors_dir())),
         aside: Vec::new(),
     };
     let arrows = (Arrow::Verified, Arrow::Text);

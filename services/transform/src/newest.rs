@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use vigia_kit::names::Names;
 use vigia_protocol::header::{Place, SensorId};
 use vigia_protocol::profile::Profile;
 use vigia_protocol::reading::Reading;
@@ -15,8 +16,9 @@ use vigia_protocol::time::Micros;
 const SPACING: Duration = Duration::from_secs(1);
 
 /// What was shown last, and what waits for its time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Newest {
+    names: Names,
     shown: HashMap<SensorId, (Place, Instant)>,
     waiting: HashMap<SensorId, Seen>,
 }
@@ -35,6 +37,11 @@ pub struct Seen {
 }
 
 impl Newest {
+    /// None yet.
+    pub fn new(names: Names) -> Self {
+        Self { names, shown: HashMap::new(), waiting: HashMap::new() }
+    }
+
     /// The message about this reading, if it is time for one; else it waits, unless something newer comes.
     pub fn see(&mut self, sensor: SensorId, seen: Seen, now: Instant) -> Option<Vec<u8>> {
         let shown = self.shown.get(&sensor);
@@ -66,15 +73,17 @@ impl Newest {
 
     fn show(&mut self, sensor: SensorId, seen: &Seen, now: Instant) -> Vec<u8> {
         self.shown.insert(sensor, (seen.place, now));
-        describe(sensor, seen).into_bytes()
+        describe(sensor, self.names.of(sensor).as_deref(), seen).into_bytes()
     }
 }
 
-fn describe(sensor: SensorId, seen: &Seen) -> String {
+fn describe(sensor: SensorId, name: Option<&str>, seen: &Seen) -> String {
     let Seen { place, received, profile, reading } = seen;
     let judged = judge(profile, reading);
+    let name = name
+        .map_or_else(String::new, |name| format!(r#""name":{},"#, serde_json::Value::from(name)));
     let mut out = format!(
-        r#"{{"sensor":{sensor},"time":"{}","received":"{received}","quality":"{}","values":{{"#,
+        r#"{{"sensor":{sensor},{name}"time":"{}","received":"{received}","quality":"{}","values":{{"#,
         reading.time,
         judged.quality.word()
     );
@@ -118,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_came_too_soon_is_shown_when_it_is_time_if_nothing_newer_came() {
-        let mut newest = Newest::default();
+        let mut newest = Newest::new(Names::new("no registry".into()));
         let begun = Instant::now();
         let later = |millis| begun + Duration::from_millis(millis);
         assert_eq!(newest.see(SENSOR, seen(1), begun).map(|message| number(&message)), Some(1));

@@ -12,7 +12,7 @@ use vigia_protocol::header::SensorId;
 use crate::api::allowed::{Allowed, ToRead};
 use crate::api::problem::Problem;
 use crate::api::reading::Reading;
-use crate::api::sensors::{QuantityInfo, bad_cursor, quantities};
+use crate::api::sensors::{QuantityInfo, bad_cursor, name, quantities};
 use crate::api::{Part, Shared};
 use crate::limits::PAGE_SENSORS;
 use crate::query::StoredReading;
@@ -27,6 +27,9 @@ pub struct Latest;
 pub struct LatestReading {
     /// Whose.
     pub sensor: i16,
+    /// What people call it.
+    #[oai(skip_serializing_if_is_none)]
+    pub name: Option<String>,
     /// What its numbers mean: one of the page's profiles.
     pub profile: String,
     /// The reading.
@@ -78,31 +81,29 @@ impl Latest {
         let more = found.len() > limit;
         found.truncate(limit);
         let next_cursor = found.last().filter(|_| more).map(|(sensor, _)| sensor.to_string());
+        let names = shared.names.clone();
         let query = shared.query(None, move |snapshot| {
             let known = |(sensor, newest)| match newest {
                 Some(newest) => Ok(Some(newest)),
                 None => snapshot.latest(sensor),
             };
-            found.into_iter().filter_map(|found| known(found).transpose()).collect()
+            let mut page =
+                LatestPage { readings: Vec::new(), profiles: BTreeMap::new(), next_cursor };
+            for found in found {
+                let Some(reading) = known(found)? else { continue };
+                let StoredReading { id, profile, .. } = &reading;
+                page.profiles
+                    .entry(profile.name().to_owned())
+                    .or_insert_with(|| quantities(profile));
+                page.readings.push(LatestReading {
+                    sensor: id.sensor.0,
+                    name: name(&names, id.sensor),
+                    profile: profile.name().to_owned(),
+                    reading: Reading::from(&reading),
+                });
+            }
+            Ok(page)
         });
-        let readings: Vec<StoredReading> = query.await?;
-        let profile = |reading: &StoredReading| {
-            (reading.profile.name().to_owned(), quantities(&reading.profile))
-        };
-        Ok(Json(LatestPage {
-            profiles: readings.iter().map(profile).collect(),
-            readings: readings.iter().map(LatestReading::from).collect(),
-            next_cursor,
-        }))
-    }
-}
-
-impl From<&StoredReading> for LatestReading {
-    fn from(reading: &StoredReading) -> Self {
-        Self {
-            sensor: reading.id.sensor.0,
-            profile: reading.profile.name().to_owned(),
-            reading: Reading::from(reading),
-        }
+        Ok(Json(query.await?))
     }
 }

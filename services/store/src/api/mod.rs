@@ -31,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use vigia_disk::redb;
 use vigia_kit::http;
+use vigia_kit::names::Names;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::tls_server::TlsServer;
 use vigia_protocol::header::SensorId;
@@ -61,6 +62,7 @@ pub struct Shared {
     store: Arc<Store>,
     health: Arc<Health>,
     present: Arc<Present>,
+    names: Arc<Names>,
     shutdown: Shutdown,
     queries: Semaphore,
     listeners: Arc<Semaphore>,
@@ -72,10 +74,11 @@ impl Shared {
         store: Arc<Store>,
         health: Arc<Health>,
         present: Arc<Present>,
+        names: Arc<Names>,
         shutdown: Shutdown,
     ) -> Arc<Self> {
         let (queries, listeners) = (Semaphore::new(QUERIES), Arc::new(Semaphore::new(LISTENERS)));
-        Arc::new(Self { store, health, present, shutdown, queries, listeners })
+        Arc::new(Self { store, health, present, names, shutdown, queries, listeners })
     }
 
     /// Runs a query on a snapshot, off the executor and not too many at once.

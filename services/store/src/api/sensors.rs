@@ -6,6 +6,7 @@ use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
+use vigia_kit::names::Names;
 use vigia_protocol::header::SensorId;
 use vigia_protocol::profile::{Number, Profile};
 
@@ -14,6 +15,7 @@ use crate::api::problem::Problem;
 use crate::api::reading::Reading;
 use crate::api::{Part, Shared};
 use crate::limits::PAGE_SENSORS;
+use crate::state::State;
 use crate::stream::{Stream, StreamId};
 use crate::streams::Streams;
 
@@ -27,6 +29,9 @@ pub struct Sensors;
 pub struct SensorSummary {
     /// Its id.
     pub id: i16,
+    /// What people call it.
+    #[oai(skip_serializing_if_is_none)]
+    pub name: Option<String>,
     /// How many numberings it has had.
     pub streams: u64,
     /// How many readings are stored.
@@ -87,6 +92,9 @@ pub struct StreamInfo {
 pub struct SensorInfo {
     /// Its id.
     pub id: i16,
+    /// What people call it.
+    #[oai(skip_serializing_if_is_none)]
+    pub name: Option<String>,
     /// The profile of its newest reading.
     #[oai(skip_serializing_if_is_none)]
     pub profile: Option<String>,
@@ -119,7 +127,8 @@ impl Sensors {
             Some(text) => Some(SensorId(text.parse().map_err(|_| bad_cursor(text))?)),
         };
         let limit = limit.0 as usize;
-        shared.look(move |state| Json(page(&state.streams, after, limit))).await
+        let names = shared.names.clone();
+        shared.look(move |state| Json(page(&state.streams, &names, after, limit))).await
     }
 
     /// One sensor: its quantities with their units, and its streams.
@@ -134,10 +143,14 @@ impl Sensors {
         let sensor = shared.known(id.0).await?;
         let latest = shared.query(Some(sensor), move |snapshot| snapshot.latest(sensor)).await?;
         let profile = latest.map(|reading| reading.profile);
-        let streams =
-            shared.look(move |state| state.streams.of(sensor).map(stream_info).collect()).await?;
+        let names = shared.names.clone();
+        let look = move |state: &State| {
+            (state.streams.of(sensor).map(stream_info).collect(), name(&names, sensor))
+        };
+        let (streams, name) = shared.look(look).await?;
         Ok(Json(SensorInfo {
             id: id.0,
+            name,
             profile: profile.as_ref().map(|profile| profile.name().to_owned()),
             quantities: profile.as_deref().map(quantities).unwrap_or_default(),
             streams,
@@ -168,13 +181,19 @@ pub fn bad_cursor(text: &str) -> Problem {
     ))
 }
 
-fn page(streams: &Streams, after: Option<SensorId>, limit: usize) -> SensorPage {
+/// What people call a sensor.
+pub fn name(names: &Names, sensor: SensorId) -> Option<String> {
+    names.of(sensor).map(|name| name.to_string())
+}
+
+fn page(streams: &Streams, names: &Names, after: Option<SensorId>, limit: usize) -> SensorPage {
     let mut ids = streams.sensors(after, limit + 1);
     let more = ids.len() > limit;
     ids.truncate(limit);
     let next_cursor = if more { ids.last().map(SensorId::to_string) } else { None };
     let summary = |id: SensorId| SensorSummary {
         id: id.0,
+        name: name(names, id),
         streams: streams.of(id).count() as u64,
         stored: streams.of(id).map(|(_, stream)| stream.account.stored.len()).sum(),
     };
