@@ -19,7 +19,7 @@
 namespace vigia {
 namespace {
 
-enum ExitCode { kDelivered = 0, kDiskFailed = 1, kUndelivered = 3, kUsage = 64 };
+enum ExitCode { kDelivered = 0, kDiskFailed = 1, kUndelivered = 3, kUsage = 64, kLinesSkipped = 65 };
 
 constexpr int64_t kDefaultLingerUs = 5'000'000;
 // Readings taken before the connection gets its turn again.
@@ -118,7 +118,10 @@ class Sensor {
     // Not for WELCOME alone: one that refuses what follows must not be asked ever again without a pause.
     if (device_.session_works()) socket_.Succeeded();
     if (!was_in_session && device_.in_session()) {
-      if (!last_trouble_.empty()) Say("connected to " + options_.host + " port " + options_.port);
+      if (!was_ever_connected_ || !last_trouble_.empty()) {
+        Say("connected to " + options_.host + " port " + options_.port);
+      }
+      was_ever_connected_ = true;
       last_trouble_.clear();
     }
     if (status = device_.Advance(now); !status.ok()) return status;
@@ -199,10 +202,14 @@ class Sensor {
   ExitCode Finish() {
     if (Status status = spool_->Close(); !status.ok()) Say(status.message());
     if (options_.stats_us) PrintStats();
-    if (device_.all_in_custody()) return kDelivered;
-    Say(std::to_string(spool_->next() - spool_->custody()) +
-        " readings are not acknowledged and remain in the spool " + options_.spool);
-    return kUndelivered;
+    if (!device_.all_in_custody()) {
+      Say(std::to_string(spool_->next() - spool_->custody()) +
+          " readings are not acknowledged and remain in the spool " + options_.spool);
+      return kUndelivered;
+    }
+    if (source_.skipped_lines() == 0) return kDelivered;
+    Say(std::to_string(source_.skipped_lines()) + " lines were no readings; all others are acknowledged");
+    return kLinesSkipped;
   }
 
   ExitCode GiveUp(const Status& why, ExitCode code) {
@@ -226,6 +233,7 @@ class Sensor {
   bool stop_asked_ = false;
   int64_t linger_until_us_ = INT64_MAX;
   bool disk_was_full_ = false;
+  bool was_ever_connected_ = false;
   std::string last_trouble_;
 };
 

@@ -39,7 +39,7 @@ input, one of
   --help, --version
 
 exit: 0 everything taken is in the ingress's custody; 3 not everything, the spool keeps it for the next start;
-      64 wrong option, key file or spool; 1 the disk failed
+      65 lines were skipped, all else is in custody; 64 wrong option, key file or spool; 1 the disk failed
 )";
 
 namespace {
