@@ -131,7 +131,7 @@ impl Watch<'_> {
                 }
                 Err(error) => self.conditions.unreachable(&format!("{error:#}"), wall),
             };
-            let mut heard = self.tell(events)?;
+            let mut heard = self.tell(events, looked.is_err())?;
             if let Ok(found) = &looked
                 && never
             {
@@ -153,15 +153,16 @@ impl Watch<'_> {
         }
     }
 
-    /// Whether somebody reads it.
-    fn tell(&self, events: Vec<Event>) -> io::Result<bool> {
+    /// Whether somebody reads it. That the one look has `failed` is said to people when the program ends.
+    fn tell(&self, events: Vec<Event>, failed: bool) -> io::Result<bool> {
         let mut text = String::new();
         for event in events {
-            match self.options.json {
-                true => text.push_str(&event.json()),
-                false => text.push_str(&event.text(self.colours)),
-            }
-            text.push('\n');
+            let line = match self.options.json {
+                true => event.json() + "\n",
+                false if failed && self.options.once => String::new(),
+                false => event.text(self.colours) + "\n",
+            };
+            text.push_str(&line);
             self.courier.take(event);
         }
         say(&text)
