@@ -29,7 +29,8 @@ const SHORT_DOWN: Duration = Duration::from_secs(5);
 Each drill makes a site of its own, starts the real system and real sensors, injects a fault, and compares
 what the sensors were acknowledged with what the API exports. It prints one line of JSON.
 
-Exits 0 only if every verdict is pass; for controls, only if the oracle saw every deliberate defect.
+Exits 0 only if every verdict is pass; for negative controls, which need a program with
+deliberate defects in it (cargo build --release --features sabotage), only if the oracle saw every one.
 The verdict is unknown, which is no pass, where the machine does not let something be tried.
 
 With --site nothing is made: a drill adds two sensors to the site, with the highest free numbers, judges by
@@ -46,7 +47,7 @@ Examples:
   vigia drill all --site /srv/vigia            on a site that 'vigia up' runs, with 'allowed = true' under [drills]
   vigia drill chaos --for 5m --site /srv/vigia
   vigia drill all --compose                    on containers: compose.yaml with compose/drills.yaml, up and running
-  vigia drill controls                         needs cargo build --release --features sabotage")]
+  vigia drill controls")]
 pub struct Options {
     /// Its name; or list, short, all, controls
     name: String,

@@ -14,10 +14,9 @@ use super::keeper::{Kept, Program, Refusal};
 use super::run_state::{Name, RunState};
 use crate::exit::{self, Unavailable};
 
-/// From the sensors' end on, so that what is under way can still arrive. Any order is safe; this one
-/// leaves the least in flight.
+/// From the sensors' end on, and the broker last, because all others talk by it. Any order is safe.
 const STOP_ORDER: [Role; 6] =
-    [Role::Modbus, Role::Alert, Role::Broker, Role::Verify, Role::Transform, Role::Store];
+    [Role::Modbus, Role::Alert, Role::Verify, Role::Transform, Role::Store, Role::Broker];
 
 /// The children.
 #[derive(Debug)]

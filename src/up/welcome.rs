@@ -1,5 +1,6 @@
 //! Where to look, once everything listens.
 
+use std::env;
 use std::io;
 
 use vigia_kit::site::{Role, Site};
@@ -17,12 +18,13 @@ pub fn print(site: &Site, bound: &Bound, demo: Option<&Demo>, json: bool) -> io:
     let Bound { sensor, mqtt, api } = bound;
     let url = site.config.store.url(*api);
     let dir = site.dir().display();
+    let vigia = program();
     let mut text = format!(
         "Vigia is up.
 
   live page   {url}/
   Swagger UI  {url}/docs
-  ledger      vigia ledger --site {dir}
+  ledger      {vigia} ledger --site {dir}
   sensors     {sensor}
   MQTT        {mqtt}
 "
@@ -40,7 +42,7 @@ pub fn print(site: &Site, bound: &Bound, demo: Option<&Demo>, json: bool) -> io:
     if site.has(Role::Modbus) {
         let modbus = Addresses::read(site).modbus.unwrap_or(site.config.modbus.listen);
         text.push_str(&format!(
-            "  Modbus      {modbus}, for SCADA: vigia modbus map --site {dir}\n"
+            "  Modbus      {modbus}, for SCADA: {vigia} modbus map --site {dir}\n"
         ));
     }
     if let Some(demo) = demo {
@@ -56,4 +58,9 @@ pub fn print(site: &Site, bound: &Bound, demo: Option<&Demo>, json: bool) -> io:
         return Ok(());
     }
     table::print(&text)
+}
+
+/// What people type to run this program again: as they did, if that was a path.
+fn program() -> String {
+    env::args().next().filter(|typed| typed.contains('/')).unwrap_or_else(|| "vigia".to_owned())
 }
