@@ -208,7 +208,7 @@ class Sensor {
       return kUndelivered;
     }
     if (source_.skipped_lines() == 0) return kDelivered;
-    Say(std::to_string(source_.skipped_lines()) + " lines were no readings; all others are acknowledged");
+    Say("lines skipped: " + std::to_string(source_.skipped_lines()) + "; everything else is acknowledged");
     return kLinesSkipped;
   }
 
