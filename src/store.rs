@@ -9,9 +9,11 @@ use vigia_kit::audit::Audit;
 use vigia_kit::clock;
 use vigia_kit::config::ConfigError;
 use vigia_kit::site::{Role, Site};
+use vigia_protocol::position::LogId;
 use vigia_store::backup::{Progress, note, request, restore};
 use vigia_store::store::{Store, Unsynced};
 
+use crate::audit;
 use crate::exit::{Answer, Outcome, Unavailable};
 use crate::role;
 use crate::table::{grouped, print};
@@ -23,6 +25,7 @@ Examples:
   vigia store --site /srv/vigia                  run the role
   vigia store backup /mnt/nas/vigia-monday       of the running store, or of one that is stopped
   vigia store restore /mnt/nas/vigia-monday      everything stopped; the file before it is kept
+  vigia store write-off 0123456789abcdef         the store stopped; of a journal that is gone for good
 
 After a restore the journal fills in what came since the backup: it keeps stored readings for a day
 (broker.keep_hours). So take a backup more often than that.")]
@@ -51,6 +54,17 @@ Examples:
         /// What 'vigia store backup' wrote
         file: PathBuf,
     },
+    /// Have the stopped store ask no more for what a lost journal had acknowledged
+    #[command(after_help = "\
+A journal's disk and a sensor's memory were lost together: the ledger says how many readings are missing, and stays
+unknown until somebody says that they will not come any more.
+
+Examples:
+  vigia store write-off 0123456789abcdef --site /srv/vigia")]
+    WriteOff {
+        /// The journal as 'vigia ledger' names it, 16 hexadecimal digits
+        journal: LogId,
+    },
 }
 
 /// Does what was asked.
@@ -62,6 +76,7 @@ pub fn run(options: &Options) -> Outcome {
     match action {
         Action::Backup { file } => back_up(&site, file)?,
         Action::Restore { file } => put_back(&site, file)?,
+        Action::WriteOff { journal } => write_off(&site, *journal)?,
     }
     Ok(Answer::Yes)
 }
@@ -132,6 +147,23 @@ fn put_back(site: &Site, file: &Path) -> anyhow::Result<()> {
     }
     said.push_str("Once everything runs, the journal fills in what came since the backup.\n");
     print(&said)?;
+    Ok(())
+}
+
+fn write_off(site: &Site, journal: LogId) -> anyhow::Result<()> {
+    let _lock = site.lock(Role::Store.name()).map_err(|_| {
+        ConfigError(format!(
+            "the store of the site {} runs, expected it to be stopped",
+            site.dir().display()
+        ))
+    })?;
+    let path = site.data_dir(Role::Store)?.join("store.redb");
+    let store = Store::open(&path, Unsynced::Kernel, None, clock::now())?;
+    if !store.write_off(journal.0, clock::now())? {
+        return Err(ConfigError(format!("the store never heard of a journal {journal}")).into());
+    }
+    audit::note(site, "journal-written-off", &[("journal", &journal)])?;
+    print(&format!("The ledger asks no more for what the journal {journal} had acknowledged.\n"))?;
     Ok(())
 }
 

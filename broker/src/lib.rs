@@ -99,7 +99,13 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         believes_pubacks: site.config.drills.sabotage
             == Some(vigia_kit::config::Sabotage::TrimOnPuback),
     };
-    let around = ingress::Around { site: Arc::new(site), journal, online, audit };
+    let around = ingress::Around {
+        site: Arc::new(site),
+        journal,
+        online,
+        new_streams: Arc::default(),
+        audit,
+    };
     let mut end = shutdown.clone();
     let page = move || metrics::page(&sources);
     let numbers = kit_metrics::serve(metrics_listener, page, shutdown.clone());

@@ -108,6 +108,11 @@ pub const SUBSCRIPTIONS: usize = 64;
 /// Packets per second of a client whose account says nothing else. Over it, it is read more slowly.
 pub const MESSAGES_PER_SECOND: NonZeroU32 = NonZeroU32::new(5_000).unwrap();
 
+/// New streams that a sensor may open at once, and the time after which it may open one more.
+pub const NEW_STREAMS: u32 = 16;
+/// See [`NEW_STREAMS`].
+pub const NEW_STREAM_EVERY: Duration = Duration::from_secs(10);
+
 /// How often a session looks whether its sensor is still welcome.
 pub const REGISTRY_CHECK: Duration = Duration::from_secs(1);
 

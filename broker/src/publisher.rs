@@ -122,13 +122,14 @@ impl Shell {
                 .await?;
             self.report(&mut producer, &mut reported).await?;
             self.around.drain.note(&self.publisher, true);
-            let wait = Duration::from_micros(wait.0.saturating_sub(clock::now().0).max(0) as u64);
+            let wait =
+                Duration::from_micros(wait.0.saturating_sub(clock::steady().0).max(0) as u64);
             tokio::select! {
                 changed = self.news.changed() => changed.map_err(|_| Ending::JournalGone)?,
                 delivery = consumer.receive() => {
                     let delivery = delivery?;
                     if let Some(report) = self.open(delivery.topic(), delivery.payload()) {
-                        self.publisher.reported(&report, clock::now());
+                        self.publisher.reported(&report, clock::steady());
                         self.note_echo(&report);
                         let told = self.around.journal.requests.send(Request::Report(report)).await;
                         told.map_err(|_| Ending::JournalGone)?;
@@ -174,7 +175,7 @@ impl Shell {
     ) -> Result<Micros, Ending> {
         let topic = Arrow::Raw.topic(&self.around.node);
         loop {
-            match self.publisher.next(clock::now()) {
+            match self.publisher.next(clock::steady()) {
                 Next::Wait(until) => return Ok(until),
                 Next::Marker(marker) => {
                     let message = Message::<RawFrames<'_>>::Marker(marker);

@@ -8,9 +8,10 @@ use vigia_disk::Disk;
 use vigia_disk::power_cut::{Drive, Fate};
 use vigia_protocol::batch::{BatchHead, Count, Message, RawFrame, encode};
 use vigia_protocol::header::{Place, SensorId};
+use vigia_protocol::ingress::Grant;
 use vigia_protocol::position::Position;
 use vigia_protocol::ranges::RangeSet;
-use vigia_protocol::report::{StoreReport, StoredLog, Totals};
+use vigia_protocol::report::{StoreReport, StoredLog, Totals, Unsettled};
 use vigia_protocol::time::Micros;
 
 const CACHE: usize = 1 << 20;
@@ -24,7 +25,8 @@ fn open(drive: &Drive, opening: u64, bounds: Bounds) -> Result<Opened, CannotUse
 const ROOMY: Bounds = Bounds { bytes: 1 << 30, keep_hours: 24 };
 
 /// A row with one frame of one reading, and the sensor's record after it.
-fn row(opened: &Opened, sensor: SensorId, seq: u64) -> (NewRow, (SensorId, SensorRecord)) {
+fn row(opened: &Opened, sensor: SensorId, place: Place) -> (NewRow, (SensorId, SensorRecord)) {
+    let seq = place.seq;
     let head = BatchHead {
         position: opened.next_position(),
         before: opened.current().accepted,
@@ -33,13 +35,22 @@ fn row(opened: &Opened, sensor: SensorId, seq: u64) -> (NewRow, (SensorId, Senso
     let bytes = [seq.to_le_bytes(), [sensor.0 as u8; 8]].concat();
     let frames = vec![RawFrame { received: Micros(5), bytes: &bytes }];
     let payload = encode(&Message::Batch(head, frames));
-    let next = Place { stream: 1, seq: seq + 1 };
+    let next = Place { stream: place.stream, seq: seq + 1 };
     let record = SensorRecord { next, last_nonce: [seq as u8; 24] };
-    (NewRow { head, payload, ends: vec![(sensor, seq + 1)] }, (sensor, record))
+    (NewRow { head, payload, ends: vec![(sensor, next)] }, (sensor, record))
 }
 
 fn commit_one(opened: &mut Opened, sensor: SensorId, seq: u64, now: Micros) -> Option<Position> {
-    let (row, record) = row(opened, sensor, seq);
+    commit_at(opened, sensor, first(seq), now)
+}
+
+/// In the first stream.
+fn first(seq: u64) -> Place {
+    Place { stream: 1, seq }
+}
+
+fn commit_at(opened: &mut Opened, sensor: SensorId, at: Place, now: Micros) -> Option<Position> {
+    let (row, record) = row(opened, sensor, at);
     let position = row.head.position;
     opened.commit(vec![row], &HashMap::from([record]), now).ok()?;
     Some(position)
@@ -168,7 +179,7 @@ fn another_store_frees_nothing() {
     opened.reported(&report(&opened, 1, &[(0, 1)])).unwrap();
     opened.reported(&report(&opened, 2, &[(0, 4)])).unwrap();
     assert_eq!(opened.current().watermark, 1, "the first store is the known one");
-    assert_eq!(opened.stored(SensorId(1)), 2);
+    assert_eq!(opened.stored(SensorId(1)), first(2));
 }
 
 /// What a restored store says first.
@@ -184,11 +195,11 @@ fn a_store_that_takes_the_known_ones_place_takes_its_watermark_back() {
         commit_one(&mut opened, SensorId(1), seq, Micros(0)).unwrap();
     }
     opened.reported(&report(&opened, 1, &[(0, 5)])).unwrap();
-    assert_eq!(opened.stored(SensorId(1)), 6);
+    assert_eq!(opened.stored(SensorId(1)), first(6));
     // Restored from a backup of when it had two.
     opened.reported(&in_place_of(1, report(&opened, 2, &[(0, 2)]))).unwrap();
     assert_eq!(opened.current().watermark, 2);
-    assert!(opened.stored(SensorId(1)) <= 2, "no sensor is told that the rest is stored");
+    assert!(opened.stored(SensorId(1)) <= first(2), "no sensor is told that the rest is stored");
     // Hours later what it does not have is still there; what it has may go.
     commit_one(&mut opened, SensorId(1), 7, Micros(HOUR * 13)).unwrap();
     commit_one(&mut opened, SensorId(1), 8, Micros(HOUR * 13)).unwrap();
@@ -239,6 +250,42 @@ fn logs_of_which_nothing_is_left_are_still_listed_for_a_store_that_misses_them()
 }
 
 #[test]
+fn what_is_stored_of_one_stream_says_nothing_of_the_next() {
+    let sensor = SensorId(1);
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, ROOMY).unwrap();
+    for seq in 1..=4 {
+        commit_one(&mut opened, sensor, seq, Micros(0)).unwrap();
+    }
+    opened.reported(&report(&opened, 1, &[(0, 4)])).unwrap();
+    assert_eq!(opened.report(Micros(0)).unsettled, []);
+    let later = |seq| Place { stream: 9, seq };
+    for seq in 1..=2 {
+        commit_at(&mut opened, sensor, later(seq), Micros(0)).unwrap();
+    }
+    assert_eq!(opened.stored(sensor), first(5));
+    assert_eq!(opened.grant(sensor), Grant { next: later(3), last_nonce: [2; 24], stored: 0 });
+    let unsettled = |from, to| [Unsettled { sensor, stream: 9, from, to }];
+    assert_eq!(opened.report(Micros(0)).unsettled, unsettled(1, 3));
+    opened.reported(&report(&opened, 1, &[(0, 5)])).unwrap();
+    assert_eq!((opened.stored(sensor), opened.grant(sensor).stored), (later(2), 2));
+    assert_eq!(opened.report(Micros(0)).unsettled, unsettled(2, 3));
+
+    // Nor does what was before a restart.
+    drop(opened);
+    let mut opened = open(&drive, 1, ROOMY).unwrap();
+    let last = Place { stream: 11, seq: 1 };
+    commit_at(&mut opened, sensor, last, Micros(0)).unwrap();
+    let mut done = report(&opened, 1, &[(0, 6)]);
+    done.logs[0].log = opened.held()[0].id;
+    opened.reported(&done).unwrap();
+    assert_eq!((opened.stored(sensor), opened.grant(sensor).stored), (later(3), 0));
+    opened.reported(&report(&opened, 1, &[(0, 1)])).unwrap();
+    assert_eq!(opened.grant(sensor).stored, 2);
+    assert_eq!(opened.report(Micros(0)).unsettled, []);
+}
+
+#[test]
 fn a_sensor_hears_what_is_stored_only_in_order() {
     let drive = Drive::default();
     let mut opened = open(&drive, 0, ROOMY).unwrap();
@@ -247,14 +294,14 @@ fn a_sensor_hears_what_is_stored_only_in_order() {
     }
     // Position 1 is missing: what stands behind it is not yet "everything below".
     assert_eq!(opened.reported(&report(&opened, 1, &[(0, 1), (2, 4)])).unwrap(), [SensorId(1)]);
-    assert_eq!(opened.stored(SensorId(1)), 2);
+    assert_eq!(opened.stored(SensorId(1)), first(2));
     opened.reported(&report(&opened, 1, &[(0, 4)])).unwrap();
-    assert_eq!(opened.stored(SensorId(1)), 5);
+    assert_eq!(opened.stored(SensorId(1)), first(5));
     // After a restart the older log must be done before anything is said.
     commit_one(&mut opened, SensorId(1), 5, Micros(0)).unwrap();
     drop(opened);
     let opened = open(&drive, 1, ROOMY).unwrap();
-    assert_eq!(opened.stored(SensorId(1)), 0);
+    assert_eq!(opened.stored(SensorId(1)), Place::default());
     assert_eq!(opened.grant(SensorId(1)).next, Place { stream: 1, seq: 6 });
     assert_eq!(opened.grant(SensorId(1)).last_nonce, [5; 24]);
 }

@@ -11,7 +11,7 @@ use vigia_protocol::profile::Profile;
 use vigia_protocol::quality::Status;
 use vigia_protocol::ranges::RangeSet;
 use vigia_protocol::reading::{Flags, Reading};
-use vigia_protocol::report::{JournalReport, StoreReport, StoredLog, Totals};
+use vigia_protocol::report::{JournalReport, StoreReport, StoredLog, Totals, Unsettled};
 use vigia_protocol::sealed::GapReason;
 use vigia_protocol::text::TextWriter;
 use vigia_protocol::time::Micros;
@@ -88,6 +88,7 @@ fn main() -> std::io::Result<()> {
         online: vec![SensorId(3)],
         store: Some(1),
         echo: Some((1, Micros(2))),
+        unsettled: vec![Unsettled { sensor: SensorId(3), stream: 1, from: 1, to: 2 }],
     };
     put("report", "journal".into(), &[&[0, 0, 9, 0], &encode(&report)[..]].concat())?;
 

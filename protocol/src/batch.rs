@@ -107,6 +107,8 @@ pub enum QuarantineReason {
     UnknownProfile,
     /// It killed its reader three times.
     Poison,
+    /// Its number is another reading's already.
+    Conflict,
 }
 
 impl QuarantineReason {
@@ -121,6 +123,7 @@ impl QuarantineReason {
             Self::ProfileMismatch => "profile-mismatch",
             Self::UnknownProfile => "unknown-profile",
             Self::Poison => "poison",
+            Self::Conflict => "conflict",
         }
     }
 }

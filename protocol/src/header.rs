@@ -132,10 +132,17 @@ impl std::fmt::Display for SensorId {
     serde::Deserialize,
 )]
 pub struct Place {
-    /// Counts the sensor's memories; starts at 1.
+    /// Which of the sensor's memories: a later one has a greater number, at least 1.
     pub stream: u32,
     /// Counts the readings of a stream; starts at 1.
     pub seq: u64,
+}
+
+impl Place {
+    /// The number, if it is one of this stream; else 0, before all.
+    pub fn within(self, stream: u32) -> u64 {
+        if self.stream == stream { self.seq } else { 0 }
+    }
 }
 
 /// A decoded header; its fields fit together.

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use crate::header::{NONCE_BYTES, Place, READING_HEAD_BYTES, SEALED_OVERHEAD};
 use crate::limits::{MAX_FRAME_BYTES, MAX_QUANTITIES, MAX_READINGS_PER_FRAME};
 use crate::sealed::{Cut, GapReason};
+use crate::time::Micros;
 
 /// A reading, or readings that are no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,7 @@ const SPARE_CUTS: usize = 1024;
 pub struct NotAHistory(pub Change);
 
 impl Held {
-    /// A new sensor's memory, bounded in bytes of readings.
+    /// The memory of a sensor that never had another, bounded in bytes of readings.
     pub fn new(bound: usize) -> Self {
         Self {
             stream: 1,
@@ -86,6 +87,15 @@ impl Held {
             bytes: 0,
             bound,
         }
+    }
+
+    /// The memory of a sensor that may have had another before, and forgot it. So may have the ingress: then
+    /// nobody could tell this one's readings from those. So its stream is the time, in Unix seconds.
+    pub fn begun(bound: usize, now: Micros, changes: &mut Vec<Change>) -> Self {
+        let mut held = Self::new(bound);
+        let seconds = u32::try_from(now.0 / 1_000_000).unwrap_or_default();
+        held.make(Change::Stream(seconds.max(1)), changes);
+        held
     }
 
     /// The memory that these changes made, in their order. What a journal has is not part of it: the

@@ -338,9 +338,10 @@ impl Ingress {
     }
 
     /// The journal has synced this session's frames below `custody`, and the store has accounted for
-    /// everything below `stored`. Says so if it is news. What the journal has from another session is no
-    /// custody of this one's.
-    pub fn journaled(&mut self, custody: Place, stored: u64, now: Micros) {
+    /// everything of its stream below `stored`. Says so if it is news. What the journal has from another
+    /// session is no custody of this one's, and what is stored of another stream says nothing of this one.
+    pub fn journaled(&mut self, custody: Place, stored: Place, now: Micros) {
+        let stored = stored.within(self.next.stream);
         while let Some(&taken) = self.under_way.front()
             && taken.0 <= custody
         {

@@ -58,6 +58,9 @@ pub const MARKER_SPACING_MICROS: i64 = 50_000;
 pub const MARKER_IDLE_MICROS: i64 = 1_000_000;
 /// Accounted ranges of one log in a store's report. What lies behind is reported later.
 pub const MAX_REPORTED_RANGES: usize = 64;
+/// Sensors with readings that are not stored yet, in a journal's report. Of the others nobody can say, should the
+/// journal get lost, what was in it.
+pub const MAX_REPORTED_UNSETTLED: usize = 4096;
 /// Logs one marker may ask about.
 pub const MAX_LOGS_PER_MARKER: usize = 64;
 /// Markers without an echo whose time of sending is remembered.

@@ -112,4 +112,20 @@ pub struct JournalReport {
     pub store: Option<u64>,
     /// Round trip of the last echoed marker, µs, and when its echo came.
     pub echo: Option<(i64, Micros)>,
+    /// Sensors of which something is not stored yet: what is missing if this journal is never heard of again. At most
+    /// [`MAX_REPORTED_UNSETTLED`](crate::limits::MAX_REPORTED_UNSETTLED).
+    pub unsettled: Vec<Unsettled>,
+}
+
+/// Readings of a sensor that were acknowledged to it, and that the journal does not know to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsettled {
+    /// Whose.
+    pub sensor: SensorId,
+    /// In which of its streams.
+    pub stream: u32,
+    /// The first of them.
+    pub from: u64,
+    /// One past the last.
+    pub to: u64,
 }

@@ -82,7 +82,7 @@ fn conversation(readings: u64) -> (Vec<u8>, Vec<u8>) {
                 end = Place { seq: place.seq + u64::from(frame.header.count), ..place };
             }
         }
-        ingress.journaled(end, end.seq, Micros(0));
+        ingress.journaled(end, end, Micros(0));
         let bytes = ingress.poll_transmit().unwrap();
         device.receive(&bytes, Micros(0)).unwrap();
         down.extend_from_slice(&bytes);
@@ -181,7 +181,7 @@ fn the_window_holds_at_both_ends_through_acks_and_busy() {
     let place = |seq| Place { stream: 1, seq };
     assert_eq!(pass(&mut device, &mut ingress), (window, 0));
     // Ten are journaled, the hundredth finds the journal busy: those between are still under way.
-    ingress.journaled(place(11), 0, Micros(0));
+    ingress.journaled(place(11), Place::default(), Micros(0));
     ingress.turned_away(place(100), Some(10));
     assert_eq!(ingress.under_way(), 89);
     device.receive(&ingress.poll_transmit().unwrap(), Micros(0)).unwrap();
@@ -190,7 +190,7 @@ fn the_window_holds_at_both_ends_through_acks_and_busy() {
     assert!(device.poll_transmit().is_none(), "it was told to pause");
     device.send(Micros(10_000), &mut fresh);
     assert_eq!(pass(&mut device, &mut ingress), (window - 89, 0));
-    ingress.journaled(place(100), 0, Micros(0));
+    ingress.journaled(place(100), Place::default(), Micros(0));
     device.receive(&ingress.poll_transmit().unwrap(), Micros(0)).unwrap();
     device.send(Micros(10_000), &mut fresh);
     let (sent, refused) = pass(&mut device, &mut ingress);

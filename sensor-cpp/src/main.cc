@@ -237,6 +237,15 @@ class Sensor {
   std::string last_trouble_;
 };
 
+// A memory that is new may follow one that is forgotten, by the ingress too: then nobody could tell this one's
+// readings from those. So its stream is the time, in Unix seconds.
+Status BeginStream(Spool* spool) {
+  const int64_t seconds = Now().wall_us / 1'000'000;
+  const bool is_new = spool->stream() == 1 && spool->next() == 1;
+  if (!is_new || seconds <= 1 || seconds > UINT32_MAX) return Status::Ok();
+  return spool->OpenStream(static_cast<uint32_t>(seconds));
+}
+
 ExitCode Main(int argc, char** argv) {
   const auto refuse = [](const Status& status) {
     Say(status.message());
@@ -274,6 +283,10 @@ ExitCode Main(int argc, char** argv) {
   if (report.damaged_bytes > 0 || report.lost_readings > 0) {
     Say("the spool was damaged: " + std::to_string(report.damaged_bytes) + " bytes unreadable, " +
         std::to_string(report.lost_readings) + " readings lost");
+  }
+  if (Status status = BeginStream(spool.get()); !status.ok()) {
+    Say(status.message());
+    return kDiskFailed;
   }
   return Sensor(options, identity, spool.get(), &truth, signals).Run();
 }

@@ -8,6 +8,7 @@ use vigia_kit::audit::Audit;
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::Site;
 
+use super::new_streams::NewStreams;
 use super::online::Online;
 use super::session::{self, Surroundings};
 use crate::accept;
@@ -24,6 +25,8 @@ pub struct Around {
     pub journal: Journal,
     /// All established sessions.
     pub online: Online,
+    /// Who has opened new streams.
+    pub new_streams: Arc<NewStreams>,
     /// Where refusals are noted.
     pub audit: Arc<Audit>,
 }

@@ -1,6 +1,7 @@
 //! The sensor port: raw TCP in, sessions, frames to the journal, acknowledgements back.
 
 mod door;
+mod new_streams;
 mod online;
 mod session;
 

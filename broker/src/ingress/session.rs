@@ -52,6 +52,8 @@ enum Ending {
     Replaced,
     #[error("the sensor was revoked, or has a new key")]
     Unwelcome,
+    #[error("too many new streams: are there two devices with its key?")]
+    TooManyStreams,
     #[error("this node is stopping")]
     Stopping,
 }
@@ -73,6 +75,11 @@ pub async fn run(stream: TcpStream, surroundings: Surroundings) {
             if let Ending::Unwelcome = ending {
                 let fields: &Fields<'_> = &[("sensor", &sensor), ("peer", &peer)];
                 connection.around.shared.audit.note("session-ended", fields);
+            }
+            if let Ending::TooManyStreams = ending {
+                let fields: &Fields<'_> =
+                    &[("sensor", &sensor), ("peer", &peer), ("reason", &ending)];
+                connection.around.shared.audit.note_failure("sensor-refused", fields);
             }
             tracing::info!(%peer, %sensor, reason = %ending, "sensor session ended");
         }
@@ -193,7 +200,12 @@ impl Connection {
         let (reply, answer) = oneshot::channel();
         let verdict = Arc::clone(&self.verdict_sender);
         self.ask(Request::Greet { sensor, verdict, reply }).await?;
-        let grant = answer.await.map_err(|_| Ending::Stopping)?.for_sensor_holding(oldest);
+        let journal = answer.await.map_err(|_| Ending::Stopping)?;
+        let is_new = journal.next != Place::default() && oldest.stream > journal.next.stream;
+        if is_new && !self.around.shared.new_streams.allows(sensor, Instant::now()) {
+            return Err(Ending::TooManyStreams);
+        }
+        let grant = journal.for_sensor_holding(oldest);
         self.ingress.welcome(grant, clock::random(), clock::now())?;
         Ok(())
     }

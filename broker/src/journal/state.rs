@@ -1,17 +1,18 @@
 //! The open journal: its file and what it knows by heart. No thread, no clock, no network.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
 use vigia_disk::redb::{self, ReadableTable, TableDefinition};
 use vigia_disk::{CannotOpen, Disk, Failed, Opening};
 use vigia_protocol::batch::{BatchHead, Count, decode_head};
-use vigia_protocol::header::SensorId;
+use vigia_protocol::header::{Place, SensorId};
 use vigia_protocol::ingress::Grant;
+use vigia_protocol::limits::MAX_REPORTED_UNSETTLED;
 use vigia_protocol::position::{LogId, Position};
 use vigia_protocol::ranges::RangeSet;
-use vigia_protocol::report::{Checked, JournalLog, JournalReport, StoreReport, Totals};
+use vigia_protocol::report::{Checked, JournalLog, JournalReport, StoreReport, Totals, Unsettled};
 use vigia_protocol::time::Micros;
 
 use super::record::{LogRecord, SENSOR_RECORD_BYTES, SensorRecord};
@@ -60,7 +61,7 @@ pub struct NewRow {
     /// The sealed payload.
     pub payload: Vec<u8>,
     /// The sensors in it, each with the end of its readings.
-    pub ends: Vec<(SensorId, u64)>,
+    pub ends: Vec<(SensorId, Place)>,
 }
 
 /// A log as readers of its rows need it.
@@ -81,10 +82,11 @@ pub struct HeldLog {
 struct Known {
     record: SensorRecord,
     /// Its next reading when the journal was opened: what is before stands in older logs.
-    at_opening: u64,
+    at_opening: Place,
     /// Ends of its readings by batch of this log, not yet stored.
-    pending: VecDeque<(u64, u64)>,
-    stored: u64,
+    pending: VecDeque<(u64, Place)>,
+    /// Everything before is stored; of its stream, for a later one begins anew.
+    stored: Place,
 }
 
 /// An open journal.
@@ -104,6 +106,8 @@ pub struct Opened {
     sensors: HashMap<SensorId, Known>,
     hours: BTreeMap<u64, (u64, u64)>,
     checked: HashMap<LogId, Checked>,
+    /// Sensors of which something is not stored.
+    unsettled: BTreeSet<SensorId>,
 }
 
 impl Opened {
@@ -177,7 +181,7 @@ impl Opened {
             for entry in transaction.open_table(SENSORS)?.iter()? {
                 let (id, bytes) = entry?;
                 let record = SensorRecord::decode(&bytes.value());
-                let known = Known { record, at_opening: record.next.seq, ..Known::default() };
+                let known = Known { record, at_opening: record.next, ..Known::default() };
                 sensors.insert(SensorId(id.value()), known);
             }
             for entry in transaction.open_table(HOURS)?.iter()? {
@@ -198,9 +202,10 @@ impl Opened {
             stranger: None,
             logs,
             current: 0,
-            sensors,
             hours,
             checked: HashMap::new(),
+            unsettled: sensors.keys().copied().collect(),
+            sensors,
         })
     }
 
@@ -263,15 +268,16 @@ impl Opened {
         self.sensors.get(&sensor).map_or_else(SensorRecord::default, |known| known.record)
     }
 
-    /// Everything of the sensor's stream below is stored; 0 says nothing.
-    pub fn stored(&self, sensor: SensorId) -> u64 {
-        self.sensors.get(&sensor).map_or(0, |known| known.stored)
+    /// Everything of that stream below is stored. Of another stream it says nothing.
+    pub fn stored(&self, sensor: SensorId) -> Place {
+        self.sensors.get(&sensor).map_or_else(Place::default, |known| known.stored)
     }
 
     /// What to tell a sensor that greets.
     pub fn grant(&self, sensor: SensorId) -> Grant {
         let record = self.record(sensor);
-        Grant { next: record.next, last_nonce: record.last_nonce, stored: self.stored(sensor) }
+        let stored = self.stored(sensor).within(record.next.stream);
+        Grant { next: record.next, last_nonce: record.last_nonce, stored }
     }
 
     /// Whether there is room for more rows.
@@ -299,7 +305,9 @@ impl Opened {
         sensors: &HashMap<SensorId, SensorRecord>,
         now: Micros,
     ) -> Result<(), Failed> {
-        let hour = (now.0 / MICROS_PER_HOUR).max(0) as u64;
+        // A clock that was set back must not make the rows of the last hours look like those of long ago.
+        let newest = self.hours.last_key_value().map_or(0, |(hour, _)| *hour);
+        let hour = ((now.0 / MICROS_PER_HOUR).max(0) as u64).max(newest);
         let mut log = *self.current();
         let first_of_hour = (!rows.is_empty() && !self.hours.contains_key(&hour))
             .then_some((self.current, log.end));
@@ -347,6 +355,7 @@ impl Opened {
         self.hours = hours;
         for (id, record) in sensors {
             self.sensors.entry(*id).or_default().record = *record;
+            self.unsettled.insert(*id);
         }
         for row in rows {
             for (id, end) in row.ends {
@@ -423,8 +432,9 @@ impl Opened {
         self.logs = logs;
         self.checked.clear();
         for known in self.sensors.values_mut() {
-            known.stored = 0;
+            known.stored = Place::default();
         }
+        self.unsettled = self.sensors.keys().copied().collect();
         Ok(())
     }
 
@@ -472,6 +482,9 @@ impl Opened {
             if known.stored != before {
                 moved.push(*id);
             }
+            if known.stored >= known.record.next {
+                self.unsettled.remove(id);
+            }
         }
         moved
     }
@@ -495,6 +508,11 @@ impl Opened {
             n if n == log.oldest => Some(log.before_oldest),
             n => read_row(&self.disk, order, n).ok()??.1.map(|head| head.before),
         }
+    }
+
+    fn unsettled(&self, sensor: SensorId) -> Unsettled {
+        let Place { stream, seq: to } = self.record(sensor).next;
+        Unsettled { sensor, stream, from: self.stored(sensor).within(stream).max(1), to }
     }
 
     /// What the store is told, so that anyone can check both sides.
@@ -525,6 +543,12 @@ impl Opened {
             online: Vec::new(),
             store: self.store,
             echo: None,
+            unsettled: self
+                .unsettled
+                .iter()
+                .take(MAX_REPORTED_UNSETTLED)
+                .map(|id| self.unsettled(*id))
+                .collect(),
         }
     }
 }
@@ -567,19 +591,34 @@ fn trim(
             let Some(row) = rows.remove((*order, log.oldest))? else {
                 return Err(redb::Error::Corrupted(format!("row {order}/{} is gone", log.oldest)));
             };
-            let row = row.value();
-            let head = decode_head(row)
-                .ok()
-                .flatten()
-                .ok_or_else(|| redb::Error::Corrupted(format!("row {order}/{}", log.oldest)))?;
-            log.before_oldest = head.before.plus(head.has);
-            log.bytes -= row.len() as u64;
-            bytes -= row.len() as u64;
+            let (length, head) = (row.value().len() as u64, decode_head(row.value()));
+            drop(row);
             log.oldest += 1;
+            log.before_oldest = match head {
+                Ok(Some(head)) => head.before.plus(head.has),
+                // The disk has changed it since it was stored.
+                _ => before(rows, *order, log)?,
+            };
+            log.bytes -= length;
+            bytes -= length;
             left -= 1;
         }
     }
     Ok(())
+}
+
+/// What was accepted before the oldest row of a log, by the first row that says so.
+fn before(
+    rows: &redb::Table<'_, (u64, u64), &[u8]>,
+    order: u64,
+    log: &LogRecord,
+) -> Result<Count, redb::Error> {
+    for row in rows.range((order, log.oldest)..(order, log.end))? {
+        if let Ok(Some(head)) = decode_head(row?.1.value()) {
+            return Ok(head.before);
+        }
+    }
+    Ok(log.accepted)
 }
 
 fn encode(record: &LogRecord) -> Vec<u8> {

@@ -32,8 +32,8 @@ use crate::limits::{
 pub struct Verdict {
     /// The end of what was taken of this session, and synced.
     pub custody: Place,
-    /// Everything below is stored; 0 says nothing.
-    pub stored: u64,
+    /// Everything of that stream below is stored.
+    pub stored: Place,
     /// How many times frames were turned away.
     pub turned_away: u64,
     /// Where the journal stood the last time.
@@ -280,8 +280,7 @@ impl Writer {
             let stands = Grant { next: record.next, last_nonce: record.last_nonce, stored: 0 };
             let busy = match stands.judge(place, &after) {
                 Offer::Next if !self.busy => {
-                    let seq = place.seq + u64::from(frame.header.count);
-                    let next = Place { stream: place.stream, seq };
+                    let next = end_of(&frame);
                     record = SensorRecord { next, last_nonce: nonce_of(&frame.bytes) };
                     round.sensors.insert(from.sensor, record);
                     heard.custody = Some(next);
@@ -331,10 +330,9 @@ impl Writer {
                 frames: batch.frames.len() as u64,
             };
             let head = BatchHead { position, before, has };
-            let mut ends: HashMap<SensorId, u64> = HashMap::new();
+            let mut ends: HashMap<SensorId, Place> = HashMap::new();
             for (_, frame) in &batch.frames {
-                let end = frame.header.place.seq + u64::from(frame.header.count);
-                ends.insert(frame.header.sensor, end);
+                ends.insert(frame.header.sensor, end_of(frame));
             }
             let frames: Vec<RawFrame<'_>> = batch
                 .frames
@@ -415,6 +413,12 @@ impl Round {
             self.text_bytes += bytes;
         }
     }
+}
+
+/// Where the next frame of its sensor begins.
+fn end_of(frame: &Frame) -> Place {
+    let Place { stream, seq } = frame.header.place;
+    Place { stream, seq: seq + u64::from(frame.header.count) }
 }
 
 /// Readings a frame has: a GAP has none.

@@ -74,14 +74,16 @@ pub struct Journal {
 }
 
 impl Journal {
-    fn stored_mark(&self) -> u64 {
+    fn stored_mark(&self) -> Place {
         let last = self.frames[..self.stored].last();
-        last.filter(|(place, _)| place.stream == self.grant.next.stream)
-            .map_or(0, |(place, has)| place.seq + has.len() as u64)
+        last.map_or_else(Place::default, |(place, has)| Place {
+            stream: place.stream,
+            seq: place.seq + has.len() as u64,
+        })
     }
 
     fn grant(&self) -> Grant {
-        Grant { stored: self.stored_mark(), ..self.grant }
+        Grant { stored: self.stored_mark().within(self.grant.next.stream), ..self.grant }
     }
 }
 

@@ -78,7 +78,7 @@ impl Disk {
     pub fn open(path: &Path, opening: Opening) -> Result<Self, CannotOpen> {
         let open = || -> Result<Database, redb::Error> {
             recovery::copy_after_error(path)?;
-            if !path.exists() {
+            if !path.try_exists()? {
                 make_whole(path, opening.cache_bytes)?;
             }
             let file = open_private(path)?;

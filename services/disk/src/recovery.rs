@@ -26,21 +26,31 @@ pub(crate) fn mark(path: &Path) {
 /// Copies the file if there is a mark.
 pub(crate) fn copy_after_error(path: &Path) -> io::Result<()> {
     let mark = beside(path, ".ioerror");
-    if !mark.exists() {
+    if !mark.try_exists()? {
         return Ok(());
     }
-    if path.exists() {
+    if path.try_exists()? {
         tracing::warn!(file = %path.display(), "copying the file: its disk had an I/O error");
         let fresh = beside(path, ".copy");
-        let mut to =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        io::copy(&mut File::open(path)?, &mut to)?;
-        to.sync_all()?;
+        if let Err(error) = copy(path, &fresh) {
+            // It would take the room that the next try needs.
+            let _ = fs::remove_file(&fresh);
+            let bytes = fs::metadata(path).map_or(0, |file| file.len());
+            let words =
+                format!("after an I/O error it is copied, which needs {bytes} bytes: {error}");
+            return Err(io::Error::new(error.kind(), words));
+        }
         fs::rename(&fresh, path)?;
         sync_directory(path)?;
     }
     fs::remove_file(&mark)?;
     sync_directory(path)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut to = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    io::copy(&mut File::open(from)?, &mut to)?;
+    to.sync_all()
 }
 
 /// Makes names in the file's directory durable.

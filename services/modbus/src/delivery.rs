@@ -82,7 +82,7 @@ pub struct Delivery {
     pause: Duration,
     is_troubled: bool,
     pending: Option<Pending>,
-    /// Forgotten readings only: they may follow with the next change.
+    /// They may follow with the next change: forgotten readings, and the beginning of a memory.
     idle: Vec<Change>,
     /// Readings taken and not yet handed over.
     unsynced: usize,
@@ -97,8 +97,11 @@ impl Delivery {
     /// # Errors
     /// A key that cannot be used.
     pub fn new(around: Around, kept: Option<Kept>) -> Result<Self, ConfigError> {
-        let Kept { held, rows } =
-            kept.unwrap_or_else(|| Kept { held: Held::new(SPOOL_BYTES_PER_DEVICE), rows: 0 });
+        let mut idle = Vec::new();
+        let Kept { held, rows } = kept.unwrap_or_else(|| {
+            let held = Held::begun(SPOOL_BYTES_PER_DEVICE, clock::now(), &mut idle);
+            Kept { held, rows: 0 }
+        });
         let file = KeyFile::read(&around.key)?;
         Ok(Self {
             device: Device::new(&file.key, around.sensor, file.epoch, held),
@@ -108,7 +111,7 @@ impl Delivery {
             pause: RECONNECT_PAUSE.0,
             is_troubled: false,
             pending: None,
-            idle: Vec::new(),
+            idle,
             unsynced: 0,
             rows,
             most_rows: SPARE_ROWS,

@@ -98,7 +98,10 @@ impl Poller {
         let mut ticks = interval_at(first, self.device.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
-            let due = ticks.tick().await;
+            // After a pause it is the oldest tick that was missed; what is read now is of the newest.
+            let oldest = ticks.tick().await;
+            let missed = oldest.elapsed().as_nanos() / self.device.interval.as_nanos().max(1);
+            let due = oldest + self.device.interval * u32::try_from(missed).unwrap_or_default();
             each(Sample { due, values: self.poll().await });
         }
     }

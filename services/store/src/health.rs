@@ -23,7 +23,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// A message came in.
+    /// A message came in; times here are of [`clock::steady`].
     pub fn saw(&self, intake: &Intake<'_>, now: Micros) {
         if matches!(intake, Intake::Marker(..)) {
             self.marker.store(now.0, Relaxed);
@@ -50,7 +50,7 @@ impl Health {
     /// Writes all of it.
     pub fn write(&self, page: &mut Page) {
         self.meter.write(page);
-        let now = clock::now();
+        let now = clock::steady();
         page.gauge("vigia_ready", "Whether the pipeline moves up to the store.")
             .is(u8::from(self.obstacle(now).is_none()));
         if let Some(age) = self.marker_age(now) {

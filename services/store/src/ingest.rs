@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vigia_disk::{EXIT_IO_ERROR, Failed};
 use vigia_kit::bus::{BusError, BusLogin, Consumer, Delivery, Producer};
-use vigia_kit::clock::now;
+use vigia_kit::clock::{now, steady};
 use vigia_kit::limits::RECONNECT_PAUSE;
 use vigia_kit::shutdown::Shutdown;
 use vigia_protocol::batch::encode;
@@ -103,7 +103,7 @@ impl Ingest {
             for delivery in &deliveries {
                 match open(&this.keys, delivery.topic(), delivery.payload()) {
                     Some(intake) => {
-                        this.health.saw(&intake, now);
+                        this.health.saw(&intake, steady());
                         intakes.push(intake);
                     }
                     None => this.complain(delivery),

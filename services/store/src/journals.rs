@@ -76,14 +76,27 @@ impl Journals {
         self.origin(log).map(|heard| heard.row.node.clone())
     }
 
-    /// The fresh journal that took the place of this one: made later, under the same name.
-    pub fn replaced_by(&self, old: &Heard, now: Micros) -> Option<&Heard> {
-        self.heard.values().find(|new| {
-            new.row.node == old.row.node
-                && new.row.report.journal != old.row.report.journal
-                && new.row.report.created > old.row.report.created
-                && new.is_fresh(now)
-        })
+    /// Whether the journal is silent, and another speaks under its name.
+    pub fn is_gone(&self, old: &Heard, now: Micros) -> bool {
+        !old.is_fresh(now)
+            && self.heard.values().any(|new| new.row.node == old.row.node && new.is_fresh(now))
+    }
+
+    /// How long nobody knows what the journal acknowledged, in µs: from what was heard of it last to the beginning of
+    /// the next under its name.
+    pub fn unheard(&self, gone: &Heard) -> i64 {
+        let of_node = self.heard.values().filter(|other| other.row.node == gone.row.node);
+        let begun = of_node.map(|other| other.row.report.created.0);
+        let next = begun.filter(|begun| *begun > gone.row.heard.0).min();
+        next.map_or(0, |begun| begun - gone.row.heard.0)
+    }
+
+    /// Asks no more for what the journal had when it was last heard of. Whether there is such a journal.
+    pub fn write_off(&mut self, journal: u64) -> bool {
+        let Some(heard) = self.heard.get_mut(&journal) else { return false };
+        heard.row.is_written_off = true;
+        heard.changed = true;
+        true
     }
 
     /// The longest time, in µs, that the last marker of a journal took to the store and back, of the
@@ -121,7 +134,9 @@ impl Journals {
         let passed = self.markers.get(node).map_or(0, |seen| seen.count);
         let before = self.heard.remove(&report.journal);
         let (changed, old) = before.map_or((true, BTreeMap::new()), |old| {
-            (old.changed || old.row.report.logs != report.logs, old.suspects)
+            let said = &old.row.report;
+            let is_news = said.logs != report.logs || said.unsettled != report.unsettled;
+            (old.changed || is_news, old.suspects)
         });
         let mut suspects = BTreeMap::new();
         let mut lost = Vec::new();
@@ -140,7 +155,7 @@ impl Journals {
                 lost.push((log.log, confirmed));
             }
         }
-        let row = JournalRow { node: node.to_string(), heard: now, report };
+        let row = JournalRow { node: node.to_string(), heard: now, report, is_written_off: false };
         self.heard.insert(row.report.journal, Heard { row, changed, suspects });
         lost
     }

@@ -14,8 +14,9 @@ use vigia_protocol::time::Micros;
 
 use crate::api::time::Time;
 use crate::journals::Heard;
-use crate::limits::GAPS_NAMED;
+use crate::limits::{GAPS_NAMED, JOURNAL_UNHEARD_MICROS};
 use crate::state::State;
+use crate::stream::StreamId;
 
 /// Whether what was accepted is accounted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Enum)]
@@ -170,9 +171,9 @@ pub struct Ledger {
     pub gaps: GapLines,
     /// Logs whose journal is gone.
     pub orphaned_logs: Vec<OrphanedLog>,
-    /// Duplicates whose contents differed from what is stored.
+    /// Readings that came with the number of another one. They are in quarantine.
     pub conflicts: u64,
-    /// The journals that are known.
+    /// The journals that are there, or silent.
     pub journals: Vec<JournalLine>,
 }
 
@@ -195,6 +196,11 @@ pub fn ledger(state: &State, instance: u64, now: Micros) -> Ledger {
     if gaps.unexplained > 0 {
         sheet.reasons.push(format!("{} readings are missing unexplained", gaps.unexplained));
     }
+    if conflicts > 0 {
+        sheet.reasons.push(format!(
+            "{conflicts} readings have other readings' numbers; they are in quarantine"
+        ));
+    }
     Ledger {
         verdict: sheet.verdict,
         reasons: sheet.reasons,
@@ -206,7 +212,12 @@ pub fn ledger(state: &State, instance: u64, now: Micros) -> Ledger {
         gaps,
         orphaned_logs,
         conflicts,
-        journals: state.journals.iter().map(|heard| journal(heard, instance, now)).collect(),
+        journals: state
+            .journals
+            .iter()
+            .filter(|heard| !state.journals.is_gone(heard, now))
+            .map(|heard| journal(heard, instance, now))
+            .collect(),
     }
 }
 
@@ -228,6 +239,10 @@ impl Sheet<'_> {
     fn journals(&mut self) {
         let mut any = false;
         for heard in self.state.journals.iter() {
+            if self.state.journals.is_gone(heard, self.now) {
+                self.gone(heard);
+                continue;
+            }
             any = true;
             if let Some(other) = heard.row.report.store.filter(|store| *store != self.instance) {
                 self.reasons.push(format!(
@@ -237,9 +252,7 @@ impl Sheet<'_> {
                     LogId(self.instance)
                 ));
             }
-            if !heard.is_fresh(self.now)
-                && self.state.journals.replaced_by(heard, self.now).is_none()
-            {
+            if !heard.is_fresh(self.now) {
                 let node = &heard.row.node;
                 let reason = format!("the journal of {node} has not reported for a while");
                 self.against(Verdict::Unknown, reason);
@@ -250,17 +263,57 @@ impl Sheet<'_> {
         }
     }
 
+    /// What it had acknowledged is stored, or not. Sensors keep what is not, and deliver it to the next journal; but
+    /// one may have lost its memory too.
+    fn gone(&mut self, heard: &Heard) {
+        if heard.row.is_written_off {
+            return;
+        }
+        let journal = format!(
+            "the journal {} of {} is gone",
+            LogId(heard.row.report.journal),
+            heard.row.node
+        );
+        let unheard = self.state.journals.unheard(heard);
+        if unheard > JOURNAL_UNHEARD_MICROS {
+            let seconds = unheard / 1_000_000;
+            let reason =
+                format!("{journal}: nobody knows what it acknowledged in its last {seconds} s");
+            self.against(Verdict::Unknown, reason);
+        }
+        let mut missing = 0_u64;
+        let mut sensors = Vec::new();
+        for one in &heard.row.report.unsettled {
+            let id = StreamId { sensor: one.sensor, stream: one.stream };
+            let account = self.state.streams.get(id).map(|stream| &stream.account);
+            let count = account
+                .map_or(one.to - one.from, |account| account.missing_within(one.from, one.to));
+            if count > 0 {
+                missing = missing.saturating_add(count);
+                sensors.push(one.sensor);
+            }
+        }
+        if let Some(first) = sensors.first() {
+            let reason = format!(
+                "{journal}, and {missing} readings that it acknowledged are not stored; they are of {} sensors, the \
+                 first is {first}",
+                sensors.len()
+            );
+            self.against(Verdict::Unknown, reason);
+        }
+    }
+
     fn logs(&mut self) -> (Vec<LogLine>, Vec<OrphanedLog>) {
         let mut lines = Vec::new();
         let mut orphans = Vec::new();
         for heard in self.state.journals.iter() {
-            let replaced = self.state.journals.replaced_by(heard, self.now).is_some();
+            let is_gone = self.state.journals.is_gone(heard, self.now);
             for log in &heard.row.report.logs {
                 let ours = self.state.journals.origin(log.log).map(|own| own.row.report.journal);
                 if ours != Some(heard.row.report.journal) {
                     continue;
                 }
-                if replaced && !heard.is_fresh(self.now) {
+                if is_gone {
                     lines.push(self.settled_line(log.log, &heard.row.node, Standing::Orphaned));
                     orphans.push(self.orphan(heard, log.log, log.accepted.readings));
                 } else {
@@ -278,8 +331,7 @@ impl Sheet<'_> {
             if heard.row.report.logs.iter().any(|listed| listed.log == *log) {
                 continue;
             }
-            let gone = self.state.journals.replaced_by(heard, self.now).is_some()
-                && !heard.is_fresh(self.now);
+            let gone = self.state.journals.is_gone(heard, self.now);
             let standing = if gone { Standing::Orphaned } else { Standing::Closed };
             lines.push(self.settled_line(*log, &account.node, standing));
             if gone {
@@ -299,6 +351,15 @@ impl Sheet<'_> {
             None => (own, own.accounted()),
         };
         let balanced = log.checked.map(|checked| checked.by_journal == totals.accounted());
+        let known = self.state.logs.get(&log.log);
+        if known.is_some_and(|known| known.extents.end() > log.batches) && heard.is_fresh(self.now)
+        {
+            let reason = format!(
+                "the journal of {} has forgotten a part of the log {} that is stored: an older copy of it is in use",
+                heard.row.node, log.log
+            );
+            self.against(Verdict::Unknown, reason);
+        }
         if balanced == Some(false) {
             let (store, journal) = (totals.accounted(), by_journal);
             let reason = format!(
@@ -390,13 +451,14 @@ fn gaps(state: &State) -> (GapLines, u64) {
     let mut lines = GapLines::default();
     let mut conflicts = 0;
     for (id, stream) in state.streams.iter() {
+        // What sensors number is theirs to say: the sum may be beyond all bounds, and is then the largest there is.
         conflicts += stream.account.conflicts;
         let gaps = stream.account.gaps();
-        if gaps.declared + gaps.unexplained == 0 {
+        if (gaps.declared, gaps.unexplained) == (0, 0) {
             continue;
         }
-        lines.declared += gaps.declared;
-        lines.unexplained += gaps.unexplained;
+        lines.declared = lines.declared.saturating_add(gaps.declared);
+        lines.unexplained = lines.unexplained.saturating_add(gaps.unexplained);
         if lines.streams.len() < GAPS_NAMED {
             lines.streams.push(StreamGaps {
                 sensor: id.sensor.0,

@@ -52,6 +52,9 @@ pub const PAGE_GAPS: (u64, u64) = (1_000, 100);
 pub const PROFILES: usize = 1024;
 /// Least time between two writes of what journals say.
 pub const JOURNALS_SPACING_MICROS: i64 = 1_000_000;
+/// From the last report of a journal to the beginning of the one in its place: with more, it may have acknowledged what
+/// nobody heard of.
+pub const JOURNAL_UNHEARD_MICROS: i64 = 30_000_000;
 /// A journal whose last report is older has gone.
 pub const JOURNAL_FRESH_MICROS: i64 = 5_000_000;
 /// A pipeline whose last marker is older is not ready.

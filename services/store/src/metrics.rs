@@ -56,8 +56,8 @@ fn sensor(state: &State, id: SensorId) -> Sensor {
     for (_, stream) in state.streams.of(id) {
         let gaps = stream.account.gaps();
         sensor.stored += stream.account.stored.len();
-        sensor.declared += gaps.declared;
-        sensor.unexplained += gaps.unexplained;
+        sensor.declared = sensor.declared.saturating_add(gaps.declared);
+        sensor.unexplained = sensor.unexplained.saturating_add(gaps.unexplained);
         let last = stream.open.iter().map(|open| &open.run).max_by_key(|run| run.first);
         sensor.newest = last.and_then(|run| {
             let profile = state.profiles.get(usize::from(run.profile))?;
@@ -150,7 +150,7 @@ fn write_ledger(ledger: &Ledger, page: &mut Page) {
     page.gauge("vigia_ledger_missing_readings", "Readings missing in sensors' numberings.")
         .with("kind", "declared", ledger.gaps.declared)
         .with("kind", "unexplained", ledger.gaps.unexplained);
-    page.gauge("vigia_ledger_conflicts", "Duplicates that differed from what is stored.")
+    page.gauge("vigia_ledger_conflicts", "Readings with the number of another one, in quarantine.")
         .is(ledger.conflicts);
     let mut family =
         page.gauge("vigia_journal_report_age_seconds", "Since a journal was heard of.");

@@ -108,24 +108,26 @@ impl State {
         let mut totals = Totals::default();
         let mut packer = Packer::default();
         let mut conflicts: BTreeMap<StreamId, u64> = BTreeMap::new();
-        // Whether anything of the frame under way is new.
+        // What most became of the frame under way.
         let mut frame = None;
         for taken in &batch.readings {
             let sample = batch.sample(taken, numbers[usize::from(taken.profile)]);
             let profile = &batch.profiles[usize::from(taken.profile)];
             if taken.begins {
-                count_frame(&mut totals, frame.replace(false));
+                count_frame(&mut totals, frame.replace(Became::Duplicate));
             }
             let block = &mut |id: StreamId, run: &crate::run::Run| writes.block(id, run);
             if self.streams.take(taken.id, &sample, profile, block) {
-                frame = Some(true);
+                frame = Some(Became::Stored);
                 totals.stored.readings += 1;
                 packer.push(taken.id, &sample, profile);
+            } else if duplicates.differs(self, taken.id, &sample, writes)? {
+                frame = frame.max(Some(Became::Quarantined));
+                totals.quarantined.readings += 1;
+                *conflicts.entry(taken.id).or_default() += 1;
+                self.quarantine(&conflict(&head, taken.id, &sample, profile), writes);
             } else {
                 totals.duplicate.readings += 1;
-                if duplicates.differs(self, taken.id, &sample, writes)? {
-                    *conflicts.entry(taken.id).or_default() += 1;
-                }
             }
         }
         count_frame(&mut totals, frame);
@@ -307,12 +309,36 @@ impl State {
     }
 }
 
-/// A frame counts as stored if anything of it is new.
-fn count_frame(totals: &mut Totals, frame: Option<bool>) {
+/// What a frame counts as: the greatest of what became of its readings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Became {
+    Duplicate,
+    Quarantined,
+    Stored,
+}
+
+fn count_frame(totals: &mut Totals, frame: Option<Became>) {
     match frame {
-        Some(true) => totals.stored.frames += 1,
-        Some(false) => totals.duplicate.frames += 1,
+        Some(Became::Stored) => totals.stored.frames += 1,
+        Some(Became::Quarantined) => totals.quarantined.frames += 1,
+        Some(Became::Duplicate) => totals.duplicate.frames += 1,
         None => {}
+    }
+}
+
+/// A reading whose number is another one's: it was acknowledged, so it is kept, as text.
+fn conflict(head: &BatchHead, id: StreamId, sample: &Sample<'_>, profile: &Profile) -> Quarantined {
+    let values = profile.quantities().iter().zip(sample.values);
+    let values: Vec<String> =
+        values.map(|(quantity, value)| format!("{}={value}", quantity.name)).collect();
+    let text = format!("time={} {}", Micros(sample.time), values.join(" "));
+    Quarantined {
+        position: head.position,
+        received: Micros(sample.received),
+        reason: QuarantineReason::Conflict,
+        claims: Some((id, sample.seq)),
+        count: Count { readings: 1, frames: 0 },
+        bytes: text.into_bytes(),
     }
 }
 

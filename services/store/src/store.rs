@@ -130,6 +130,20 @@ impl Store {
         self.commit(&mut state, &writes)
     }
 
+    /// Gives up on what a journal had acknowledged that is gone: the ledger does not ask for it any more. Whether there
+    /// is such a journal.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn write_off(&self, journal: u64, now: Micros) -> Result<bool, Failed> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let is_there = state.journals.write_off(journal);
+        let mut writes = Writes::default();
+        state.journals.collect(now, &mut writes);
+        self.commit(&mut state, &writes)?;
+        Ok(is_there)
+    }
+
     /// What is committed now, for a query about at most one sensor's readings.
     ///
     /// # Errors

@@ -60,6 +60,13 @@ impl StreamAccount {
         known.missing_within(1, known.end())
     }
 
+    /// How many of these numbers are neither stored nor declared dropped.
+    pub fn missing_within(&self, from: u64, to: u64) -> u64 {
+        let declared =
+            self.missing_declared().map(|(start, end)| end.min(to).saturating_sub(start.max(from)));
+        length(self.stored.missing_within(from, to)).saturating_sub(declared.sum())
+    }
+
     /// The numbers that are missing because the sensor dropped them.
     pub fn missing_declared(&self) -> impl Iterator<Item = (u64, u64)> {
         let declared = self.declared.ranges().iter();

@@ -83,7 +83,7 @@ impl Model {
         for frame in frames {
             match *frame {
                 Frame::Readings { sensor, stream, seq, count, tint } => {
-                    let mut new = 0;
+                    let (mut new, mut others) = (0, 0);
                     for seq in seq..seq + u64::from(count) {
                         match self.stored.insert((sensor, stream, seq), tint) {
                             None => new += 1,
@@ -95,13 +95,19 @@ impl Model {
                                 );
                                 let same = one.time == other.time
                                     && format!("{:?}", one.values) == format!("{:?}", other.values);
-                                self.conflicts += u64::from(!same);
+                                others += u64::from(!same);
                             }
                         }
                     }
                     totals.stored.readings += new;
-                    totals.duplicate.readings += u64::from(count) - new;
-                    let frames = if new > 0 { &mut totals.stored } else { &mut totals.duplicate };
+                    totals.quarantined.readings += others;
+                    totals.duplicate.readings += u64::from(count) - new - others;
+                    self.conflicts += others;
+                    let frames = match (new, others) {
+                        (1.., _) => &mut totals.stored,
+                        (0, 1..) => &mut totals.quarantined,
+                        _ => &mut totals.duplicate,
+                    };
                     frames.frames += 1;
                 }
                 Frame::Gap { sensor, stream, seq, count } => {

@@ -61,6 +61,7 @@ fn journal(oldest: u64, store: &Store) -> Vec<u8> {
         online: Vec::new(),
         store: None,
         echo: None,
+        unsettled: Vec::new(),
     })
 }
 

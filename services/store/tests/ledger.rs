@@ -7,8 +7,9 @@ use common::{Frame, count, head, ingest, marker, report, text};
 use vigia_disk::Disk;
 use vigia_disk::power_cut::Drive;
 use vigia_protocol::batch::Count;
+use vigia_protocol::header::SensorId;
 use vigia_protocol::position::LogId;
-use vigia_protocol::report::{Checked, JournalLog, JournalReport, Totals};
+use vigia_protocol::report::{Checked, JournalLog, JournalReport, Totals, Unsettled};
 use vigia_protocol::time::Micros;
 use vigia_store::ledger::{Ledger, Standing, Verdict, ledger};
 use vigia_store::store::Store;
@@ -30,7 +31,11 @@ fn batch(log: u64, n: u64) -> Vec<u8> {
 }
 
 fn journal(journal: u64, created: i64, logs: Vec<JournalLog>) -> Vec<u8> {
-    report(&JournalReport {
+    report(&journal_report(journal, created, logs))
+}
+
+fn journal_report(journal: u64, created: i64, logs: Vec<JournalLog>) -> JournalReport {
+    JournalReport {
         journal,
         created: Micros(created),
         time: NOW,
@@ -39,7 +44,8 @@ fn journal(journal: u64, created: i64, logs: Vec<JournalLog>) -> Vec<u8> {
         online: Vec::new(),
         store: None,
         echo: None,
-    })
+        unsettled: Vec::new(),
+    }
 }
 
 /// A log with `batches`, of which the store's report said that it has `checked`.
@@ -149,6 +155,84 @@ fn a_log_whose_journal_was_replaced_is_orphaned_and_named() {
     assert_eq!((sheet.readings.accepted, sheet.readings.in_flight), (20, 0));
     let orphan = &sheet.orphaned_logs[0];
     assert_eq!((orphan.accepted_by_last_report, orphan.accounted), (30, 20));
+}
+
+#[test]
+fn what_a_lost_journal_had_acknowledged_is_asked_for_until_it_is_stored_or_written_off() {
+    for written_off in [false, true] {
+        let (drive, store) = store();
+        let said = JournalReport {
+            unsettled: vec![Unsettled { sensor: SensorId(1), stream: 1, from: 11, to: 21 }],
+            ..journal_report(9, 1, vec![log(1, 2, Some((BATCH, stored(BATCH))))])
+        };
+        ingest(&store, &[&batch(1, 0), &report(&said)], NOW);
+        assert_eq!(read(&store, NOW).verdict, Verdict::Balanced, "it is in flight");
+        ingest(&store, &[&journal(10, 2, vec![])], LATER);
+        let sheet = read(&store, LATER);
+        assert_eq!(sheet.verdict, Verdict::Unknown);
+        let reason = "the journal 0000000000000009 of node-1 is gone, and 10 readings that it acknowledged are not stored";
+        assert!(sheet.reasons.iter().any(|said| said.starts_with(reason)), "{:?}", sheet.reasons);
+        assert_eq!(sheet.journals.len(), 1, "the other is there no more");
+        // The store may end meanwhile.
+        let drive = drive.survivor();
+        let store = open(&drive);
+        assert_eq!(read(&store, LATER).verdict, Verdict::Unknown);
+        if written_off {
+            assert!(!store.write_off(7, LATER).unwrap());
+            assert!(store.write_off(9, LATER).unwrap());
+            let store = open(&drive.survivor());
+            ingest(&store, &[&journal(10, 2, vec![])], LATER);
+            assert_eq!(read(&store, LATER).verdict, Verdict::Balanced);
+            continue;
+        }
+        // The sensor delivers them again, by the new journal's log.
+        let frames = [Frame::Readings { sensor: 1, stream: 1, seq: 11, count: 10, tint: 0 }];
+        let again = text(&head(2, 0, Count::default(), count(&frames)), &frames);
+        let has = count(&frames);
+        let new = JournalLog { accepted: has, ..log(2, 1, Some((has, stored(has)))) };
+        ingest(&store, &[&again, &journal(10, 2, vec![new])], LATER);
+        let sheet = read(&store, LATER);
+        assert_eq!((sheet.verdict, sheet.reasons), (Verdict::Balanced, vec![]));
+    }
+}
+
+#[test]
+fn what_a_lost_journal_acknowledged_unheard_is_known_to_nobody() {
+    let (_, store) = store();
+    ingest(&store, &[&journal(9, 1, vec![])], NOW);
+    for (seconds, verdict) in [(29, Verdict::Balanced), (90, Verdict::Unknown)] {
+        let created = NOW.0 + seconds * 1_000_000;
+        ingest(&store, &[&journal(10, created, vec![])], LATER);
+        let sheet = read(&store, LATER);
+        assert_eq!(sheet.verdict, verdict, "{:?}", sheet.reasons);
+    }
+    let last = &read(&store, LATER).reasons[0];
+    assert!(last.ends_with("nobody knows what it acknowledged in its last 90 s"), "{last}");
+}
+
+#[test]
+fn a_journal_that_was_put_back_to_an_older_state_is_not_believed() {
+    let (_, store) = store();
+    let says = |batches| {
+        let checked = Some((BATCH, stored(BATCH)));
+        ingest(&store, &[&journal(9, 1, vec![log(1, batches, checked)])], NOW);
+        read(&store, NOW)
+    };
+    ingest(&store, &[&batch(1, 0)], NOW);
+    assert_eq!(says(1).verdict, Verdict::Balanced);
+    let sheet = says(0);
+    assert_ne!(sheet.verdict, Verdict::Balanced);
+    assert!(sheet.reasons.iter().any(|said| said.contains("an older copy")), "{:?}", sheet.reasons);
+}
+
+#[test]
+fn numbers_beyond_all_bounds_are_counted_as_the_largest_there_is() {
+    let (_, store) = store();
+    let far = u64::MAX - 9;
+    let frame = |stream| Frame::Readings { sensor: 1, stream, seq: far, count: 1, tint: 0 };
+    let frames = [frame(1), frame(2)];
+    ingest(&store, &[&text(&head(1, 0, Count::default(), count(&frames)), &frames)], NOW);
+    assert_eq!(read(&store, NOW).gaps.unexplained, u64::MAX);
 }
 
 #[test]

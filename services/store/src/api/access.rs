@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use poem::Request;
 use poem::http::uri::Authority;
-use poem::http::{HeaderMap, Uri, header};
+use poem::http::{HeaderMap, Method, Uri, Version, header};
 use vigia_kit::audit::Audit;
 use vigia_kit::config::ConfigError;
 use vigia_kit::stamp::Stamp;
@@ -60,6 +60,8 @@ pub struct Knock<'a> {
     pub peer: Option<IpAddr>,
     /// Its target, which HTTP/2 also puts the host's name in.
     pub uri: &'a Uri,
+    /// Whether a body may follow of which nothing tells: only HTTP/2 allows that.
+    pub is_open_ended: bool,
     /// Its headers.
     pub headers: &'a HeaderMap,
 }
@@ -70,6 +72,8 @@ impl<'a> Knock<'a> {
         Self {
             peer: request.remote_addr().as_socket_addr().map(SocketAddr::ip),
             uri: request.original_uri(),
+            is_open_ended: request.version() == Version::HTTP_2
+                && !matches!(*request.method(), Method::GET | Method::HEAD),
             headers: request.headers(),
         }
     }
@@ -128,7 +132,7 @@ impl Access {
             let peer = knock.peer.map_or_else(String::new, |peer| peer.to_string());
             self.audit.note_failure("api-refused", &[("peer", &peer), ("path", &knock.uri.path())]);
         }
-        check_body(knock.headers)?;
+        check_body(knock)?;
         Ok(caller)
     }
 
@@ -191,13 +195,16 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// A body says how long it is, and is not too long. Most requests have none and say nothing.
-fn check_body(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(Problem::bad_request(
-            "a body in chunks, expected one with Content-Length".to_owned(),
-        ));
-    }
-    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
+fn check_body(knock: &Knock<'_>) -> Result<(), Problem> {
+    let Some(length) = knock.headers.get(header::CONTENT_LENGTH) else {
+        let has_none =
+            !knock.is_open_ended && !knock.headers.contains_key(header::TRANSFER_ENCODING);
+        return has_none.then_some(()).ok_or_else(|| {
+            Problem::bad_request(
+                "a body without Content-Length, expected it to be there".to_owned(),
+            )
+        });
+    };
     let fits = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
     if fits.is_some_and(|length| length <= BODY_BYTES) {
         return Ok(());
@@ -244,7 +251,12 @@ mod tests {
 
     fn admit(access: &Access, peer: &str, headers: &HeaderMap) -> Result<Caller, u16> {
         let peer: SocketAddr = peer.parse().unwrap();
-        let knock = Knock { peer: Some(peer.ip()), uri: &Uri::from_static("/x"), headers };
+        let knock = Knock {
+            peer: Some(peer.ip()),
+            uri: &Uri::from_static("/x"),
+            is_open_ended: false,
+            headers,
+        };
         access.admit(&knock).map_err(|problem| problem.into_response().status().as_u16())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
-use vigia_kit::clock::now;
+use vigia_kit::clock::{now, steady};
 
 use crate::api::problem::Problem;
 use crate::api::{Part, Shared};
@@ -57,14 +57,15 @@ impl Wellbeing {
     /// The bus is connected and the pipeline moves: a marker came within 10 s.
     #[oai(path = "/health/ready", method = "get", operation_id = "getReady")]
     async fn ready(&self, shared: Data<&Arc<Shared>>) -> Result<Json<Ready>, Problem> {
-        let now = now();
-        if let Some(obstacle) = shared.health.obstacle(now) {
+        let steady = steady();
+        if let Some(obstacle) = shared.health.obstacle(steady) {
             return Err(Problem::busy(obstacle.to_owned()));
         }
+        let now = now();
         let round_trip = shared.look(move |state| state.journals.round_trip(now)).await?;
         Ok(Json(Ready {
             status: OK.to_owned(),
-            marker_age_ms: shared.health.marker_age(now).map_or(0.0, millis),
+            marker_age_ms: shared.health.marker_age(steady).map_or(0.0, millis),
             marker_round_trip_ms: round_trip.map(millis),
         }))
     }

@@ -82,7 +82,7 @@ pub struct StreamInfo {
     pub declared: u64,
     /// Missing readings that nobody explained.
     pub unexplained: u64,
-    /// Duplicates whose contents differed from what is stored.
+    /// Readings that came with the number of another one. They are in quarantine.
     pub conflicts: u64,
 }
 

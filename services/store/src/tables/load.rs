@@ -126,7 +126,11 @@ fn read(disk: &Disk) -> Result<Loaded, redb::Error> {
     }
     let mut journals = Vec::new();
     for entry in transaction.open_table(JOURNALS)?.iter()? {
-        journals.push(decode::<JournalRow>(entry?.1.value(), "a journal's report")?);
+        match decode::<JournalRow>(entry?.1.value(), "a journal's report") {
+            Ok(row) => journals.push(row),
+            // Of an older program. A journal that is there says it again within a second.
+            Err(error) => tracing::warn!(%error, "left out"),
+        }
     }
     let mut origins = BTreeMap::new();
     for entry in transaction.open_table(ORIGINS)?.iter()? {

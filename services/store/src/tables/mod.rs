@@ -112,6 +112,8 @@ pub struct JournalRow {
     pub heard: Micros,
     /// What it said.
     pub report: JournalReport,
+    /// Whether somebody has said that nothing more is to be expected of it.
+    pub is_written_off: bool,
 }
 
 /// Encodes a row.
