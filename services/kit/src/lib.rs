@@ -15,6 +15,7 @@ pub mod names;
 pub mod network;
 pub mod places;
 pub mod private;
+pub mod profiles;
 pub mod rules;
 pub mod sabotage;
 pub mod secret_hash;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use vigia_kit::config::ConfigError;
+use vigia_kit::profiles::declared;
 use vigia_kit::sensors::Sensors;
 use vigia_kit::site::Site;
 use vigia_protocol::header::SensorId;
@@ -46,12 +47,19 @@ impl SensorProfiles {
         if let Some(profile) = self.known.get(&sensor) {
             return Some(Arc::clone(profile));
         }
-        let entry = Sensors::of(&self.site)
-            .get(sensor)
-            .inspect_err(|error| tracing::error!(%sensor, %error, "registry entry cannot be used"))
+        let found = self.find(sensor);
+        let profile = found
+            .inspect_err(
+                |error| tracing::error!(%sensor, %error, "the sensor's profile is unknown"),
+            )
             .ok()??;
-        let profile = Arc::new(self.profiles.get(&entry.profile)?.clone());
         self.known.insert(sensor, Arc::clone(&profile));
         Some(profile)
+    }
+
+    fn find(&mut self, sensor: SensorId) -> Result<Option<Arc<Profile>>, ConfigError> {
+        let Some(entry) = Sensors::of(&self.site).get(sensor)? else { return Ok(None) };
+        let profile = declared(&self.site, &mut self.profiles, &entry.profile)?;
+        Ok(Some(Arc::new(profile.clone())))
     }
 }

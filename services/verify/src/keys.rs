@@ -60,16 +60,12 @@ impl Keys {
         self.known.get(&(sensor, epoch))?.as_ref().ok()
     }
 
-    fn read(&self, sensor: SensorId, epoch: u16) -> Result<Option<SensorKey>, ConfigError> {
+    fn read(&mut self, sensor: SensorId, epoch: u16) -> Result<Option<SensorKey>, ConfigError> {
         let sensors = Sensors::of(&self.site);
         let Some(key) = sensors.reading_key(sensor, epoch)? else { return Ok(None) };
         let Some(entry) = sensors.get(sensor)? else { return Ok(None) };
-        let profile = self.profiles.get(&entry.profile).ok_or_else(|| {
-            ConfigError(format!(
-                "sensor {sensor} has the profile {:?}, which is not declared",
-                entry.profile
-            ))
-        })?;
+        let profile =
+            vigia_kit::profiles::declared(&self.site, &mut self.profiles, &entry.profile)?;
         Ok(Some(SensorKey { key, reading_bytes: profile.reading_bytes() }))
     }
 }
