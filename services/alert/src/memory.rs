@@ -18,14 +18,14 @@ use vigia_kit::rules::{Event, Sample, State, look, watches};
 use vigia_protocol::header::SensorId;
 use vigia_protocol::position::{LogId, Position};
 
+use crate::limits::CACHE_BYTES;
+
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const LOOKED: TableDefinition<u64, u64> = TableDefinition::new("looked");
 const STATES: TableDefinition<(&str, i16), &[u8]> = TableDefinition::new("states");
 const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox");
 
 const VERSION: u64 = 1;
-/// redb's cache: the tables are small.
-const CACHE_BYTES: usize = 1 << 20;
 
 /// The memory, in memory and on disk.
 #[derive(Debug)]
@@ -98,6 +98,11 @@ impl Memory {
             self.next_event = number.value() + 1;
         }
         Ok(())
+    }
+
+    /// Whether something of this log was looked at.
+    pub fn knows(&self, log: LogId) -> bool {
+        self.looked.contains_key(&log)
     }
 
     /// The next batch of a log that was not looked at.
