@@ -131,3 +131,19 @@ fn what_was_stored_of_a_log_that_has_ended_is_looked_at() {
     plant.measure(24.0);
     plant.says(false, 22.0);
 }
+
+#[test]
+fn a_broker_that_has_forgotten_an_alarm_is_told_again() {
+    let mut plant = Plant::start();
+    plant.measure(120.0);
+    plant.says(true, 120.0);
+    // It writes retained messages every 10 s only.
+    plant.kill("broker");
+    plant.start_again("broker");
+    plant.says(true, 120.0);
+    plant.measure(20.0);
+    plant.says(false, 20.0);
+    plant.kill("broker");
+    plant.start_again("broker");
+    plant.says(false, 20.0);
+}

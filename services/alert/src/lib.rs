@@ -22,7 +22,7 @@ use vigia_kit::bus::{BusError, BusLogin, Consumer, Delivery, Producer};
 use vigia_kit::config::{Limit, Unsynced as Mode};
 use vigia_kit::limits::{IN_FLIGHT_MESSAGES, RECONNECT_PAUSE};
 use vigia_kit::metrics as kit_metrics;
-use vigia_kit::rules::Sample;
+use vigia_kit::rules::{Event, Sample};
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
 use vigia_protocol::header::Place;
@@ -117,6 +117,7 @@ impl Alert {
         // What the store does not have yet, with what was missed before it.
         let mut ahead: Option<Delivery> = None;
         let mut events = Events::default();
+        events.repeat(&self.memory, &mut producer).await?;
         let mut committed = Instant::now();
         loop {
             events.publish(&mut self.memory, &mut producer).await?;
@@ -198,15 +199,22 @@ struct Events {
 }
 
 impl Events {
+    /// Says again what was said last: a broker that was killed writes retained messages every few seconds
+    /// only, and has those of before. Events have the same ids as then.
+    async fn repeat(&self, memory: &Memory, producer: &mut Producer) -> Result<(), BusError> {
+        for event in memory.said() {
+            say(event, producer).await?;
+        }
+        Ok(())
+    }
+
     async fn publish(
         &mut self,
         memory: &mut Memory,
         producer: &mut Producer,
     ) -> Result<(), BusError> {
         for (number, event) in memory.to_publish(self.next) {
-            let payload = serde_json::to_vec(&event).unwrap_or_default();
-            let topic = topic::alarm(event.sensor, &event.rule);
-            let message = producer.publish_retained(&topic, payload).await?;
+            let message = say(&event, producer).await?;
             self.waiting.push_back((message, number));
             self.next = number + 1;
         }
@@ -219,4 +227,9 @@ impl Events {
             memory.has_published(number);
         }
     }
+}
+
+async fn say(event: &Event, producer: &mut Producer) -> Result<u64, BusError> {
+    let payload = serde_json::to_vec(event).unwrap_or_default();
+    producer.publish_retained(&topic::alarm(event.sensor, &event.rule), payload).await
 }

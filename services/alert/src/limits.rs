@@ -15,3 +15,6 @@ pub const ASK_AGAIN: Duration = Duration::from_millis(200);
 pub const COMPLAINT_SPACING: Duration = Duration::from_secs(10);
 /// The store is asked this often whether it has anything that was not looked at.
 pub const ASK_EVERY: Duration = Duration::from_secs(10);
+
+/// Alarms of which the broker is told again at each connection; beyond, ended ones are not.
+pub const ALARMS_SAID_AGAIN: usize = 10_000;
