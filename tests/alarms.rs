@@ -147,3 +147,24 @@ fn a_broker_that_has_forgotten_an_alarm_is_told_again() {
     plant.start_again("broker");
     plant.says(false, 20.0);
 }
+
+#[test]
+fn an_alarm_whose_limit_is_gone_ends() {
+    let mut plant = Plant::start();
+    plant.measure(120.0);
+    plant.says(true, 120.0);
+    plant.kill("alert");
+    let file = plant.site.path("vigia.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let renamed = text.replace(&format!("\nname = \"{RULE}\"\n"), "\nname = \"hot\"\n");
+    assert_ne!(text, renamed);
+    fs::write(&file, renamed).unwrap();
+    plant.start_again("alert");
+    plant.says(false, 120.0);
+    // Under its old name it is another alarm than the first.
+    plant.kill("alert");
+    fs::write(&file, text).unwrap();
+    plant.start_again("alert");
+    plant.measure(121.0);
+    plant.says(true, 121.0);
+}

@@ -56,6 +56,10 @@ pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
         limits: site.config.alert.limits.clone(),
         board: Arc::default(),
     };
+    alert.memory.withdraw(&alert.limits);
+    if alert.memory.is_dirty() {
+        alert.memory.commit()?;
+    }
     let listener = kit_metrics::listen(&site, Role::Alert).await?;
     let board = Arc::clone(&alert.board);
     alert.note();

@@ -16,9 +16,10 @@ use std::path::Path;
 use vigia_disk::redb::{self, ReadableTable, TableDefinition};
 use vigia_disk::{Disk, Failed, Opening};
 use vigia_kit::config::Limit;
-use vigia_kit::rules::{Event, Sample, State, look, watches};
+use vigia_kit::rules::{Event, Sample, Side, State, look, watches, withdraw};
 use vigia_protocol::header::SensorId;
 use vigia_protocol::position::{LogId, Position};
+use vigia_protocol::time::Micros;
 
 use crate::limits::{ALARMS_SAID_AGAIN, CACHE_BYTES};
 
@@ -145,12 +146,41 @@ impl Memory {
                 self.changed_states.insert(key, *state);
             }
             for event in events {
-                tracing::info!(id = event.id, value = event.value, limit = event.limit, "alarm");
-                self.outbox.insert(self.next_event, event);
-                self.new_events.push(self.next_event);
-                self.next_event += 1;
+                self.tell(event);
             }
         }
+    }
+
+    /// Ends the alarms that no limit watches any more: renamed, taken away, or of another sensor or
+    /// quantity now. Their numbers are kept: should the limit come back, its events are new ones.
+    pub fn withdraw(&mut self, limits: &[Limit]) {
+        let mut raised: HashMap<Key, Event> = self.said.clone();
+        raised.extend(self.outbox.values().map(|event| (key(event), event.clone())));
+        let active = self.states.iter().filter(|(_, state)| state.active.is_some());
+        let active: Vec<(Key, State)> = active.map(|(key, state)| (key.clone(), *state)).collect();
+        for ((rule, sensor), mut state) in active {
+            let raised = raised.remove(&(rule.clone(), sensor));
+            let is_watched = limits.iter().any(|limit| {
+                limit.name == rule
+                    && limit.sensor.is_none_or(|only| only == sensor)
+                    && raised.as_ref().is_none_or(|event| event.quantity == limit.quantity)
+            });
+            if is_watched {
+                continue;
+            }
+            let raised = raised.unwrap_or_else(|| unknown(&rule, sensor, &state));
+            let event = withdraw(&mut state, &raised);
+            self.states.insert((rule.clone(), sensor), state);
+            self.changed_states.insert((rule, sensor), state);
+            self.tell(event);
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        tracing::info!(id = event.id, value = event.value, limit = event.limit, "alarm");
+        self.outbox.insert(self.next_event, event);
+        self.new_events.push(self.next_event);
+        self.next_event += 1;
     }
 
     /// The alarms that are raised: rule and sensor.
@@ -245,6 +275,22 @@ impl Memory {
     pub fn said(&self) -> impl Iterator<Item = &Event> {
         let newer: HashSet<Key> = self.outbox.values().map(key).collect();
         self.said.iter().filter(move |(last, _)| !newer.contains(last)).map(|(_, event)| event)
+    }
+}
+
+/// What raised an alarm, if a file of version 1 says that it is raised: that has no more.
+fn unknown(rule: &str, sensor: SensorId, state: &State) -> Event {
+    Event {
+        id: String::new(),
+        sensor,
+        rule: rule.to_owned(),
+        active: true,
+        side: state.active.unwrap_or(Side::High),
+        quantity: String::new(),
+        value: 0.0,
+        limit: 0.0,
+        time: Micros::default().to_string(),
+        place: state.looked_at,
     }
 }
 
