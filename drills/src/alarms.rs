@@ -1,4 +1,5 @@
-//! Alarms as somebody sees them who only reads MQTT, against what the exported readings call for.
+//! Alarms as somebody sees them who only reads MQTT, and as the API shows them, against what the exported
+//! readings call for.
 //!
 //! The comparison begins where the role certainly knew of the limit, or with the first alarm if that was
 //! before. An event may be delivered again, but it is one event, by its id and every other field.
@@ -26,6 +27,9 @@ use crate::wait;
 const USER: &str = "inspector";
 /// The alarm of the newest reading is there this long after the reading is.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the limits are called.
+pub const RULE: &str = "drill";
 
 /// A limit of one sensor's pressure, above which is an alarm.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -128,6 +132,27 @@ impl Alarms {
     }
 }
 
+/// Whether the API shows of each alarm what the sensor's newest reading calls for. Waits until it does.
+///
+/// # Errors
+/// The first alarm that is shown wrongly.
+pub async fn judge_present(api: &Api, limits: &[Limit]) -> anyhow::Result<String> {
+    let (mut judged, mut raised) = (0, 0);
+    for limit in limits {
+        let exported = api.export(limit.sensor).await?;
+        let Some(called_for) = called_for_at_last(*limit, &exported) else { continue };
+        let what = || format!("the API shows that sensor {}'s alarm is {called_for}", limit.sensor);
+        let shown = wait::until(TOLD_WITHIN, what, async || {
+            let shown = api.is_alarm_raised(limit.sensor, RULE).await.ok();
+            Ok(shown.filter(|shown| *shown == called_for))
+        });
+        judged += 1;
+        raised += usize::from(shown.await?);
+    }
+    ensure!(judged > 0, "no alarm could be judged");
+    Ok(format!("{judged} alarms shown as the newest readings call for, {raised} of them raised"))
+}
+
 impl Drop for Alarms {
     fn drop(&mut self) {
         self.listening.abort();
@@ -192,6 +217,16 @@ fn called_for<'a>(limit: Limit, exported: impl Iterator<Item = &'a Exported>) ->
     crossings
 }
 
+/// Whether the alarm is raised by now: by the last reading that says so whatever was before.
+fn called_for_at_last(limit: Limit, exported: &[Exported]) -> Option<bool> {
+    let pressures = exported.iter().rev().filter_map(|one| one.measured.values[PRESSURE]);
+    pressures.map(f64::from).find_map(|value| match value {
+        value if value > limit.high => Some(true),
+        value if value <= limit.high - limit.hysteresis => Some(false),
+        _ => None,
+    })
+}
+
 /// Where the quantity that is watched stands among the values.
 pub const PRESSURE: usize = 1;
 
@@ -233,6 +268,15 @@ mod tests {
         assert_eq!(told(LIMIT, START, &exported(), &again), Ok(4));
         again.last_mut().unwrap().id = "another".to_owned();
         assert!(told(LIMIT, START, &exported(), &again).is_err());
+    }
+
+    #[test]
+    fn the_last_reading_outside_the_hysteresis_decides() {
+        let exported = exported();
+        let after = |count: usize| called_for_at_last(LIMIT, &exported[..count]);
+        let decided = [Some(false), Some(true), Some(true), Some(true), Some(false), Some(false)];
+        assert_eq!((1..=6).map(after).collect::<Vec<_>>(), decided);
+        assert_eq!(after(0), None);
     }
 
     #[test]

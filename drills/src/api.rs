@@ -57,6 +57,18 @@ struct QuarantineEntry {
 }
 
 #[derive(Debug, Deserialize)]
+struct Alarms {
+    alarms: Vec<Alarm>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Alarm {
+    sensor: i16,
+    rule: String,
+    active: bool,
+}
+
+#[derive(Debug, Deserialize)]
 struct Reading {
     stream: u32,
     seq: u64,
@@ -157,6 +169,16 @@ impl Api {
     pub async fn latest(&self, sensor: i16) -> anyhow::Result<Place> {
         let reading: Reading = self.get(&format!("sensors/{sensor}/latest"), &[]).await?;
         Ok((reading.stream, reading.seq))
+    }
+
+    /// Whether the sensor's alarm of this rule is raised.
+    ///
+    /// # Errors
+    /// If it cannot be had, as while the store does not reach the bus.
+    pub async fn is_alarm_raised(&self, sensor: i16, rule: &str) -> anyhow::Result<bool> {
+        let known: Alarms = self.get("alarms", &[]).await?;
+        let mut alarms = known.alarms.iter();
+        Ok(alarms.any(|alarm| alarm.sensor == sensor && alarm.rule == rule && alarm.active))
     }
 
     /// Every reading that stands in quarantine as poison, and says whose it is.

@@ -82,7 +82,8 @@ const USUAL: Drill = Drill {
 pub const DRILLS: &[Drill] = &[
     Drill {
         name: "kill-broker",
-        sentence: "kill -9 of the broker under load: it is back in 5 s and nothing is lost",
+        sentence: "kill -9 of the broker under load while limits are crossed: it is back in 5 s, nothing is lost, and \
+                   every alarm is what the newest reading calls for",
         play: |scene| Box::pin(kill::broker(scene)),
         short: true,
         ..USUAL

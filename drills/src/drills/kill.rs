@@ -13,6 +13,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const RECOVERY_OF_ALL: Duration = Duration::from_secs(15);
 
 pub async fn broker(scene: &mut Scene) -> anyhow::Result<()> {
+    scene.set_limits().await?;
+    scene.recovers_within(RECOVERY).await?;
     for _ in 0..scene.times(5) {
         scene.random_moment().await;
         scene.kill(Role::Broker).await?;

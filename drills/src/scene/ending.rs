@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 
 use super::Scene;
+use crate::alarms;
 use crate::judgement::{self, find, judge};
 use crate::oracle::Findings;
 use crate::report::{Report, Verdict};
@@ -48,6 +49,12 @@ impl Scene {
         }
         if let Some(alarms) = &self.alarms {
             report.evidence.push(alarms.judge(&self.api).await?);
+        }
+        if !self.limits.is_empty() {
+            match alarms::judge_present(&self.api, &self.limits).await {
+                Ok(evidence) => report.evidence.push(evidence),
+                Err(error) => report.reasons.push(format!("{error:#}")),
+            }
         }
         let polled = match &self.plant {
             Some(plant) => plant.judge(&self.api, report).await?,

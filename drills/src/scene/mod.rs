@@ -24,7 +24,7 @@ use anyhow::Context;
 
 pub use clocks::Clock;
 
-use crate::alarms::Alarms;
+use crate::alarms::{Alarms, Limit};
 use crate::api::Api;
 use crate::catalog::Drill;
 use crate::load::{Load, find_program};
@@ -64,6 +64,7 @@ pub struct Scene {
     evidence: Vec<String>,
     recovery: Option<Duration>,
     account: Vec<String>,
+    limits: Vec<Limit>,
     alarms: Option<Alarms>,
     /// What the store had when a backup of it was taken.
     held: backup::Held,
@@ -155,6 +156,7 @@ impl Scene {
             evidence: Vec::new(),
             recovery: None,
             account: Vec::new(),
+            limits: Vec::new(),
             alarms: None,
             held: backup::Held::default(),
             wires,

@@ -1,111 +1,119 @@
-//! What the bus did not bring, from the store: batches by position.
+//! What the bus did not bring, from the store: log by log, oldest first.
+//!
+//! Every start of the broker begins a new log, and the last of the old one may have passed while nobody
+//! listened here. So the first batch of a log on a connection, and one after a hole, are not looked at as
+//! they come: first the store must have them. Every hop keeps order, so it then also has what came before,
+//! in whichever log, and all of that is looked at in its order. An alarm depends on it: a sensor's older
+//! readings change nothing any more.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::HashSet;
 
-use serde::Deserialize;
-use vigia_kit::api;
-use vigia_kit::config::ConfigError;
-use vigia_kit::site::Site;
-use vigia_kit::tls;
-use vigia_kit::tokens::BearerToken;
-use vigia_protocol::header::{Place, SensorId};
-use vigia_protocol::position::LogId;
-use vigia_protocol::time::Micros;
+use tokio::time::Instant;
+use vigia_kit::config::Limit;
+use vigia_kit::rules::Sample;
+use vigia_protocol::position::{LogId, Position};
 
-/// Time for one answer of the API.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Pause before the store is asked again for what it does not have yet.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+use crate::limits::{ASK_EVERY, COMPLAINT_SPACING};
+use crate::memory::Memory;
+use crate::store::{Batch, Store};
 
-/// The store's API.
+/// See the module.
 #[derive(Debug)]
-pub struct Store {
-    client: reqwest::Client,
-    url: String,
-    /// Read at every question, so that a new one is taken up.
-    token: PathBuf,
+pub struct CatchUp {
+    store: Store,
+    /// Logs of which everything was heard since the connection was made, or fetched.
+    following: HashSet<LogId>,
+    /// When the store was last asked.
+    asked: Option<Instant>,
+    /// Since when a batch is waited for, or when that was last told.
+    waiting: Option<Instant>,
 }
 
-/// One batch of a log.
-#[derive(Debug, Deserialize)]
-pub struct Batch {
-    /// Its position.
-    pub n: u64,
-    /// Its readings.
-    pub readings: Vec<Reading>,
-}
-
-/// One reading of a batch.
-#[derive(Debug, Deserialize)]
-pub struct Reading {
-    sensor: SensorId,
-    stream: u32,
-    seq: u64,
-    time: String,
-    /// By quantity; `None` where there was no number.
-    pub values: BTreeMap<String, Option<f64>>,
-}
-
-impl Reading {
-    /// Whose it is, where it stands, and when it was taken.
-    pub fn identity(&self) -> (SensorId, Place, Micros) {
-        let place = Place { stream: self.stream, seq: self.seq };
-        (self.sensor, place, self.time.parse().unwrap_or_default())
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct Page {
-    logs: Vec<LogEnd>,
-    discarded: bool,
-    batches: Vec<Batch>,
-}
-
-#[derive(Debug, Deserialize)]
-struct LogEnd {
-    end: u64,
-}
-
-impl Store {
-    /// The API of this site.
-    ///
-    /// # Errors
-    /// A token or an authority's certificate that cannot be used.
-    pub fn of(site: &Site) -> Result<Self, ConfigError> {
-        let base = site.config.api_url();
-        let ca = base.starts_with("https:").then(|| tls::authority(site.dir()));
-        let client = api::client(ca.as_deref(), None, ANSWER_WITHIN)?;
-        let token = site.api_token_path();
-        // At the start it is a sentence and an exit code; later it would be an endless repetition.
-        BearerToken::load(&token)?;
-        Ok(Self { client, url: format!("{}/api/v1/log", base.trim_end_matches('/')), token })
+impl CatchUp {
+    /// From this store.
+    pub fn new(store: Store) -> Self {
+        Self { store, following: HashSet::new(), asked: None, waiting: None }
     }
 
-    /// The next batches of `from..end`; waits until the store has accounted for all of them. Empty
-    /// when it keeps none of them any more.
-    pub async fn batches(&self, log: LogId, from: u64, end: u64) -> Vec<Batch> {
-        loop {
-            match self.page(log, from).await {
-                Ok(page) if page.logs.first().is_some_and(|log| log.end >= end) => {
-                    if page.discarded {
-                        tracing::warn!(%log, from, end, "the store keeps some batches no more");
-                    }
-                    return page.batches.into_iter().filter(|batch| batch.n < end).collect();
-                }
-                Ok(_) => {}
-                Err(error) => tracing::debug!(%log, from, %error, "cannot catch up yet"),
-            }
-            tokio::time::sleep(ASK_AGAIN).await;
+    /// A new connection to the bus: what came before it may have been missed.
+    pub fn connected(&mut self) {
+        self.following.clear();
+        self.asked = None;
+        self.waiting = None;
+    }
+
+    /// Whether nothing is missing between what was looked at and this batch.
+    pub fn follows(&self, memory: &Memory, position: Position) -> bool {
+        self.following.contains(&position.log) && memory.looked(position.log) == position.n
+    }
+
+    /// Looks at this batch and all before it; `false` if the store does not have them all yet.
+    pub async fn reach(
+        &mut self,
+        memory: &mut Memory,
+        limits: &[Limit],
+        position: Position,
+    ) -> bool {
+        let result = self.finish(memory, limits, Some(position.log)).await;
+        if memory.looked(position.log) > position.n {
+            self.following.insert(position.log);
+            self.waiting = None;
+            return true;
+        }
+        let now = Instant::now();
+        let since = *self.waiting.get_or_insert(now);
+        if now.duration_since(since) >= COMPLAINT_SPACING {
+            let why = result.err().map_or_else(|| "it is behind".to_owned(), |e| e.to_string());
+            tracing::warn!(%position, why, "waits for the store, and watches nothing meanwhile");
+            self.waiting = Some(now);
+        }
+        false
+    }
+
+    /// Looks at what the store has, if it was not asked for a while: sensors may have been silent since
+    /// something was missed.
+    pub async fn look_round(&mut self, memory: &mut Memory, limits: &[Limit]) {
+        if self.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
+            return;
+        }
+        if let Err(error) = self.finish(memory, limits, None).await {
+            tracing::warn!(%error, "cannot ask the store for what was missed");
         }
     }
 
-    async fn page(&self, log: LogId, from: u64) -> anyhow::Result<Page> {
-        let after = from.checked_sub(1).map_or_else(String::new, |after| format!("&after={after}"));
-        let url = format!("{}?log={log}{after}", self.url);
-        let token = BearerToken::load(&self.token)?;
-        let answer = self.client.get(url).bearer_auth(token.expose()).send().await?;
-        Ok(answer.error_for_status()?.json().await?)
+    /// Looks at all that the store has. A memory that knows no log yet begins with `heard`, or the newest.
+    async fn finish(
+        &mut self,
+        memory: &mut Memory,
+        limits: &[Limit],
+        heard: Option<LogId>,
+    ) -> anyhow::Result<()> {
+        self.asked = Some(Instant::now());
+        let logs = self.store.logs().await?;
+        let first = logs.iter().position(|log| memory.knows(log.id) || Some(log.id) == heard);
+        let first = first.unwrap_or(logs.len().saturating_sub(1));
+        for log in &logs[first..] {
+            while memory.looked(log.id) < log.end {
+                let batches = self.store.batches(log.id, memory.looked(log.id)).await?;
+                for batch in &batches {
+                    look_at(memory, limits, batch);
+                    memory.has_looked(Position { log: log.id, n: batch.n });
+                }
+                if batches.is_empty() {
+                    memory.has_looked(Position { log: log.id, n: log.end - 1 });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn look_at(memory: &mut Memory, limits: &[Limit], batch: &Batch) {
+    for reading in &batch.readings {
+        let (sensor, place, time) = reading.identity();
+        for (quantity, value) in &reading.values {
+            let Some(value) = *value else { continue };
+            memory.look(limits, &Sample { sensor, place, time, quantity, value });
+        }
     }
 }

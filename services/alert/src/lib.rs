@@ -2,38 +2,39 @@
 //!
 //! It follows `text` by position. What it missed it fetches from the store before it goes on, so that no
 //! reading is skipped; what it has looked at, the alarms' states and the events still to be published are
-//! one transaction, so that every alarm is raised once. `text` is acknowledged after that.
+//! one transaction, so that every alarm is raised once. `text` is acknowledged after that. While the store
+//! does not have yet what was missed, the next batch waits, and the rest goes on.
 
 mod catch_up;
+mod limits;
 mod memory;
 mod metrics;
+mod store;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, sleep_until};
 use vigia_disk::{EXIT_IO_ERROR, Failed, Unsynced};
 use vigia_kit::audit::Audit;
 use vigia_kit::bus::{BusError, BusLogin, Consumer, Delivery, Producer};
 use vigia_kit::config::{Limit, Unsynced as Mode};
 use vigia_kit::limits::{IN_FLIGHT_MESSAGES, RECONNECT_PAUSE};
 use vigia_kit::metrics as kit_metrics;
-use vigia_kit::rules::Sample;
+use vigia_kit::rules::{Event, Sample};
 use vigia_kit::shutdown::Shutdown;
 use vigia_kit::site::{Role, Site};
 use vigia_protocol::header::Place;
-use vigia_protocol::position::Position;
 use vigia_protocol::stage::StageKey;
 use vigia_protocol::text::{self, Entry, Text, TextLines};
 use vigia_protocol::topic::{self, Arrow};
 
-use crate::catch_up::Store;
+use crate::catch_up::CatchUp;
+use crate::limits::{ASK_AGAIN, COMMIT_EVERY};
 use crate::memory::Memory;
 use crate::metrics::Board;
-
-/// Looking without an event is written down this often: until then, it can be repeated.
-const COMMIT_EVERY: Duration = Duration::from_millis(250);
+use crate::store::Store;
 
 /// Runs the role until the end.
 ///
@@ -51,10 +52,14 @@ pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
         login: BusLogin::of(&site, Role::Alert, &secrets)?,
         key: secrets.arrow(Arrow::Text).clone(),
         memory: Memory::open(&site.data_dir(Role::Alert)?, unsynced)?,
-        store: Store::of(&site)?,
+        catch_up: CatchUp::new(Store::of(&site)?),
         limits: site.config.alert.limits.clone(),
         board: Arc::default(),
     };
+    alert.memory.withdraw(&alert.limits);
+    if alert.memory.is_dirty() {
+        alert.memory.commit()?;
+    }
     let listener = kit_metrics::listen(&site, Role::Alert).await?;
     let board = Arc::clone(&alert.board);
     alert.note();
@@ -75,7 +80,7 @@ pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
         }
         tokio::select! {
             () = shutdown.ended() => break,
-            () = tokio::time::sleep(pause) => {}
+            () = sleep(pause) => {}
         }
         pause = (pause * 2).min(RECONNECT_PAUSE.1);
     }
@@ -95,7 +100,7 @@ struct Alert {
     login: BusLogin,
     key: StageKey,
     memory: Memory,
-    store: Store,
+    catch_up: CatchUp,
     limits: Vec<Limit>,
     board: Arc<Board>,
 }
@@ -111,22 +116,32 @@ impl Alert {
         tracing::info!(limits = self.limits.len(), "connected");
         self.board.meter.set_connected(true);
         *pause = RECONNECT_PAUSE.0;
+        self.catch_up.connected();
         let mut looked_at: Vec<Delivery> = Vec::new();
+        // What the store does not have yet, with what was missed before it.
+        let mut ahead: Option<Delivery> = None;
         let mut events = Events::default();
+        events.repeat(&self.memory, &mut producer).await?;
         let mut committed = Instant::now();
         loop {
             events.publish(&mut self.memory, &mut producer).await?;
             self.board.meter.set_waiting(looked_at.len());
             let room = looked_at.len() < usize::from(IN_FLIGHT_MESSAGES) / 2;
-            tokio::select! {
-                delivery = consumer.receive(), if room => {
-                    let delivery = delivery?;
+            let next = tokio::select! {
+                delivery = consumer.receive(), if room && ahead.is_none() => {
                     self.board.meter.consumed();
-                    self.attend(&delivery).await;
-                    looked_at.push(delivery);
+                    Some(delivery?)
                 }
-                settled = producer.settling() => events.settled(&mut self.memory, settled?),
-                () = tokio::time::sleep_until(committed + COMMIT_EVERY), if !looked_at.is_empty() || self.memory.is_dirty() => {}
+                () = sleep(ASK_AGAIN), if ahead.is_some() => ahead.take(),
+                settled = producer.settling() => {
+                    events.settled(&mut self.memory, settled?);
+                    None
+                }
+                () = sleep_until(committed + COMMIT_EVERY), if !looked_at.is_empty() || self.memory.is_dirty() => None,
+            };
+            if let Some(delivery) = next {
+                let attended = self.attend(&delivery).await;
+                if attended { looked_at.push(delivery) } else { ahead = Some(delivery) }
             }
             let full = looked_at.len() >= usize::from(IN_FLIGHT_MESSAGES) / 2;
             if self.memory.has_news() || full || committed.elapsed() >= COMMIT_EVERY {
@@ -143,42 +158,27 @@ impl Alert {
         }
     }
 
-    async fn attend(&mut self, delivery: &Delivery) {
+    /// Looks at what was delivered; `false` if something before it is still to come from the store.
+    async fn attend(&mut self, delivery: &Delivery) -> bool {
         match text::open(&self.key, delivery.topic(), delivery.payload()) {
-            Ok(Text::Marker(_)) => self.board.marked(),
+            Ok(Text::Marker(_)) => {
+                self.board.marked();
+                self.catch_up.look_round(&mut self.memory, &self.limits).await;
+            }
             Ok(Text::Batch { head, lines, .. }) => {
                 let position = head.position;
-                let next = self.memory.looked(position.log);
-                if position.n < next {
-                    return;
+                if self.catch_up.follows(&self.memory, position) {
+                    self.look_at(lines);
+                    self.memory.has_looked(position);
+                } else if position.n >= self.memory.looked(position.log) {
+                    return self.catch_up.reach(&mut self.memory, &self.limits, position).await;
                 }
-                self.catch_up(position, next).await;
-                self.look_at(lines);
-                self.memory.has_looked(position);
             }
             Err(error) => {
                 tracing::warn!(%error, topic = delivery.topic(), "not transform's text; dropped");
             }
         }
-    }
-
-    /// Looks at what stands between, from the store.
-    async fn catch_up(&mut self, position: Position, mut next: u64) {
-        while next < position.n {
-            let batches = self.store.batches(position.log, next, position.n).await;
-            let Some(last) = batches.last().map(|batch| batch.n) else { return };
-            for batch in &batches {
-                for reading in &batch.readings {
-                    let (sensor, place, time) = reading.identity();
-                    for (quantity, value) in &reading.values {
-                        let Some(value) = *value else { continue };
-                        let sample = Sample { sensor, place, time, quantity, value };
-                        self.memory.look(&self.limits, &sample);
-                    }
-                }
-            }
-            next = last + 1;
-        }
+        true
     }
 
     fn look_at(&mut self, lines: TextLines<'_>) {
@@ -203,15 +203,22 @@ struct Events {
 }
 
 impl Events {
+    /// Says again what was said last: a broker that was killed writes retained messages every few seconds
+    /// only, and has those of before. Events have the same ids as then.
+    async fn repeat(&self, memory: &Memory, producer: &mut Producer) -> Result<(), BusError> {
+        for event in memory.said() {
+            say(event, producer).await?;
+        }
+        Ok(())
+    }
+
     async fn publish(
         &mut self,
         memory: &mut Memory,
         producer: &mut Producer,
     ) -> Result<(), BusError> {
         for (number, event) in memory.to_publish(self.next) {
-            let payload = serde_json::to_vec(&event).unwrap_or_default();
-            let topic = topic::alarm(event.sensor, &event.rule);
-            let message = producer.publish_retained(&topic, payload).await?;
+            let message = say(&event, producer).await?;
             self.waiting.push_back((message, number));
             self.next = number + 1;
         }
@@ -224,4 +231,9 @@ impl Events {
             memory.has_published(number);
         }
     }
+}
+
+async fn say(event: &Event, producer: &mut Producer) -> Result<u64, BusError> {
+    let payload = serde_json::to_vec(event).unwrap_or_default();
+    producer.publish_retained(&topic::alarm(event.sensor, &event.rule), payload).await
 }

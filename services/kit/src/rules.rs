@@ -58,7 +58,7 @@ pub struct Event {
     pub side: Side,
     /// What was measured.
     pub quantity: String,
-    /// The value that did it.
+    /// The value that did it. If the limit is gone: the value that had raised it.
     pub value: f64,
     /// The limit it crossed.
     pub limit: f64,
@@ -108,6 +108,18 @@ pub fn look(limit: &Limit, state: &mut State, sample: &Sample<'_>) -> Vec<Event>
     events
 }
 
+/// Ends an alarm whose limit is gone, so that no value will: with what is known of it, which is what
+/// raised it.
+pub fn withdraw(state: &mut State, raised: &Event) -> Event {
+    state.active = None;
+    let id = id(raised.sensor, &raised.rule, state.raised, false);
+    Event { id, active: false, ..raised.clone() }
+}
+
+fn id(sensor: SensorId, rule: &str, number: u64, active: bool) -> String {
+    format!("{sensor}/{rule}/{number}/{}", if active { "raised" } else { "ended" })
+}
+
 fn event(
     limit: &Limit,
     number: u64,
@@ -116,9 +128,8 @@ fn event(
     bound: f64,
     active: bool,
 ) -> Event {
-    let word = if active { "raised" } else { "ended" };
     Event {
-        id: format!("{}/{}/{number}/{word}", sample.sensor, limit.name),
+        id: id(sample.sensor, &limit.name, number, active),
         sensor: sample.sensor,
         rule: limit.name.clone(),
         active,
@@ -174,6 +185,24 @@ mod tests {
         let mut state = State::default();
         feed(&mut state, 1, 90.0);
         assert_eq!(feed(&mut state, 2, -20.0), [(false, Side::High), (true, Side::Low)]);
+    }
+
+    #[test]
+    fn a_withdrawn_alarm_ends_as_the_one_it_was_and_is_another_when_it_comes_back() {
+        let (limit, mut state) = (limit(), State::default());
+        let mut sample = Sample {
+            sensor: SensorId(1),
+            place: Place { stream: 1, seq: 1 },
+            time: Micros(0),
+            quantity: "temperature",
+            value: 90.0,
+        };
+        let raised = look(&limit, &mut state, &sample).remove(0);
+        let ended = withdraw(&mut state, &raised);
+        assert_eq!((state.active, ended.active), (None, false));
+        assert_eq!((ended.id.as_str(), ended.value), ("1/hot/1/ended", 90.0));
+        sample.place.seq = 2;
+        assert_eq!(look(&limit, &mut state, &sample)[0].id, "1/hot/2/raised");
     }
 
     #[test]
