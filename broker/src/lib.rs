@@ -42,7 +42,7 @@ use crate::journal::{Bounds, CannotUse, Opened, Terms};
 /// A configuration that cannot be used, an address that cannot be bound, a journal that cannot be
 /// opened, an MQTT broker that stopped.
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
-    let _lock = site.lock("broker")?;
+    let _lock = site.lock_role(Role::Broker)?;
     let secrets = site.secrets(Role::Broker)?;
     let login = BusLogin::of(&site, Role::Broker, &secrets)?;
     let audit = Arc::new(Audit::of_role(&site, Role::Broker).context("the audit log")?);

@@ -41,7 +41,7 @@ use crate::store::Store;
 /// # Errors
 /// Secrets or a memory that cannot be used.
 pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
-    let _lock = site.lock("alert")?;
+    let _lock = site.lock_role(Role::Alert)?;
     let secrets = site.secrets(Role::Alert)?;
     Audit::of_role(&site, Role::Alert)?;
     let unsynced = match site.config.drills.unsynced {

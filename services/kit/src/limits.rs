@@ -16,6 +16,11 @@ pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(500));
 
+/// How long a role waits for the lock of one that was killed, and how often it tries.
+pub const LOCK_WITHIN: Duration = Duration::from_secs(3);
+/// See [`LOCK_WITHIN`].
+pub const LOCK_AGAIN: Duration = Duration::from_millis(50);
+
 /// Characters of a sensor's name.
 pub const SENSOR_NAME_CHARACTERS: usize = 64;
 /// Bytes that a sensor's connection takes from the network at a time.

@@ -14,8 +14,11 @@ use crate::stamp::Stamp;
 #[derive(Debug)]
 pub struct Names {
     sensors: PathBuf,
-    known: Mutex<HashMap<SensorId, (Stamp, Option<Arc<str>>)>>,
+    known: Mutex<HashMap<SensorId, Known>>,
 }
+
+/// What the registry said, and when its file was like that.
+type Known = (Stamp, Option<Arc<str>>);
 
 impl Names {
     /// Of the registry in this directory ([`Site::sensors_dir`](crate::site::Site::sensors_dir)).

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::clock;
 use crate::config::{Config, ConfigError};
+use crate::limits::{LOCK_AGAIN, LOCK_WITHIN};
 use crate::private::{make_private_dir, read_private, write_public};
 
 /// The roles that have secrets of their own.
@@ -271,6 +273,20 @@ impl Site {
             ))),
             Err(error) => {
                 Err(ConfigError(format!("cannot lock the site {}: {error}", self.dir.display())))
+            }
+        }
+    }
+
+    /// Takes a role's lock, and waits a moment for it: who had it may have been killed, and not be gone yet.
+    ///
+    /// # Errors
+    /// If another process has it, and lives.
+    pub fn lock_role(&self, role: Role) -> Result<SiteLock, ConfigError> {
+        let begun = Instant::now();
+        loop {
+            match self.lock(role.name()) {
+                Err(_) if begun.elapsed() < LOCK_WITHIN => std::thread::sleep(LOCK_AGAIN),
+                locked => return locked,
             }
         }
     }

@@ -41,7 +41,7 @@ use crate::spool::{Gone, Keeper, Kept, Spool};
 /// # Errors
 /// Secrets, a map, keys or a spool that cannot be used; an address that cannot be bound.
 pub async fn run(site: Site, mut shutdown: Shutdown) -> anyhow::Result<()> {
-    let _lock = site.lock(Role::Modbus.name())?;
+    let _lock = site.lock_role(Role::Modbus)?;
     let secrets = site.secrets(Role::Modbus)?;
     Audit::of_role(&site, Role::Modbus)?;
     let login = BusLogin::of(&site, Role::Modbus, &secrets)?;

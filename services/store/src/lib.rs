@@ -56,7 +56,7 @@ use crate::store::Store;
 /// # Errors
 /// What keeps it from starting: secrets, another store on the site, the file, the address.
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
-    let _lock = site.lock(Role::Store.name())?;
+    let _lock = site.lock_role(Role::Store)?;
     let secrets = site.secrets(Role::Store)?;
     let audit = Arc::new(Audit::of_role(&site, Role::Store).context("the audit log")?);
     let login = BusLogin::of(&site, Role::Store, &secrets)?;

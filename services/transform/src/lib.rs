@@ -31,7 +31,7 @@ use crate::profiles::SensorProfiles;
 /// # Errors
 /// Secrets, profiles or an address that cannot be used.
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
-    let _lock = site.lock("transform")?;
+    let _lock = site.lock_role(Role::Transform)?;
     let secrets = site.secrets(Role::Transform)?;
     let login = BusLogin::of(&site, Role::Transform, &secrets)?;
     let mut transform = Transform {

@@ -27,7 +27,7 @@ use crate::keys::Keys;
 /// # Errors
 /// Secrets or an address that cannot be used.
 pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
-    let _lock = site.lock("verify")?;
+    let _lock = site.lock_role(Role::Verify)?;
     let secrets = site.secrets(Role::Verify)?;
     let login = BusLogin::of(&site, Role::Verify, &secrets)?;
     let mut verify = Verify {
