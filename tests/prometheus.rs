@@ -193,6 +193,7 @@ impl Plant {
                 "metrics-transform",
                 "metrics-store",
                 "metrics-alert",
+                "modbus-metrics",
             ];
             (names.iter().all(|name| all.contains_key(*name)) && all.contains_key("api"))
                 .then_some(all)
@@ -280,7 +281,7 @@ impl Plant {
     async fn is_ready(&self) -> bool {
         let data = |query| async move { self.instant(query, now().0).await.len() };
         data("up{job=\"vigia\"} == 1").await == Role::ALL.len()
-            && data("vigia_alarm_active").await == 2
+            && data("vigia_alarm_active{sensor=~\"1|2\"}").await == 2
             && data("vigia_marker_round_trip_seconds{role=\"broker\"}").await == 1
             && data("rate(vigia_sensor_readings_total[10s])").await == 4
             && data("vigia_reading{sensor=\"1\"}").await == 3

@@ -49,11 +49,6 @@ impl Extents {
         after > 0 && n < self.0[after - 1].end
     }
 
-    /// One past the last position.
-    pub fn end(&self) -> u64 {
-        self.0.last().map_or(0, |extent| extent.end)
-    }
-
     /// Adds positions of which none is accounted for yet.
     pub fn add(&mut self, new: Extent) {
         let at = self.0.partition_point(|extent| extent.start < new.start);

@@ -351,15 +351,6 @@ impl Sheet<'_> {
             None => (own, own.accounted()),
         };
         let balanced = log.checked.map(|checked| checked.by_journal == totals.accounted());
-        let known = self.state.logs.get(&log.log);
-        if known.is_some_and(|known| known.extents.end() > log.batches) && heard.is_fresh(self.now)
-        {
-            let reason = format!(
-                "the journal of {} has forgotten a part of the log {} that is stored: an older copy of it is in use",
-                heard.row.node, log.log
-            );
-            self.against(Verdict::Unknown, reason);
-        }
         if balanced == Some(false) {
             let (store, journal) = (totals.accounted(), by_journal);
             let reason = format!(

@@ -211,21 +211,6 @@ fn what_a_lost_journal_acknowledged_unheard_is_known_to_nobody() {
 }
 
 #[test]
-fn a_journal_that_was_put_back_to_an_older_state_is_not_believed() {
-    let (_, store) = store();
-    let says = |batches| {
-        let checked = Some((BATCH, stored(BATCH)));
-        ingest(&store, &[&journal(9, 1, vec![log(1, batches, checked)])], NOW);
-        read(&store, NOW)
-    };
-    ingest(&store, &[&batch(1, 0)], NOW);
-    assert_eq!(says(1).verdict, Verdict::Balanced);
-    let sheet = says(0);
-    assert_ne!(sheet.verdict, Verdict::Balanced);
-    assert!(sheet.reasons.iter().any(|said| said.contains("an older copy")), "{:?}", sheet.reasons);
-}
-
-#[test]
 fn numbers_beyond_all_bounds_are_counted_as_the_largest_there_is() {
     let (_, store) = store();
     let far = u64::MAX - 9;
