@@ -83,7 +83,7 @@ fuzz_target!(|data: &[u8]| {
         match choices.byte() % 8 {
             0 => ingress.journaled(
                 Place { stream: next.stream, seq: choices.number() },
-                choices.number(),
+                Place { stream: next.stream, seq: choices.number() },
                 now,
             ),
             1 => {
