@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -65,6 +66,11 @@ fn measure(site: &TestSite, spool: &str, count: &str) {
     assert!(ended.success(), "{ended}");
 }
 
+/// The time a new memory takes for its stream.
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
 /// Waits until the ledger is as `wanted`, and gives its exit code and what it says.
 fn ledger(site: &TestSite, what: &str, wanted: impl Fn(&Value) -> bool) -> (i32, Value) {
     eventually(what, || {
@@ -97,6 +103,9 @@ fn what_was_lost_with_two_memories_is_told_and_what_comes_after_is_stored() {
     roles.kill("broker");
     fs::remove_file(site.path("data/broker/journal.redb")).unwrap();
     fs::remove_dir_all(site.path("spool")).unwrap();
+    // A memory is told from the one before by the second in which it began.
+    let forgotten = unix_seconds();
+    eventually("another second", || (unix_seconds() > forgotten).then_some(()));
     roles.start_again("broker");
     roles.start_again("verify");
     measure(&site, "another", "200");
