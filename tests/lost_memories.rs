@@ -1,5 +1,4 @@
-//! A journal and a sensor's memory, lost together: the ledger says what is missing, and what is measured from then on
-//! is not taken for it.
+//! Memories that are lost, damaged or put back: the ledger says what is missing, and what need not be lost is not.
 
 #[allow(dead_code)]
 mod support;
@@ -14,6 +13,8 @@ use serde_json::Value;
 use support::{TestSite, command, eventually};
 
 const SENSOR: &str = "build/sensor-release/vigia-sensor";
+/// How a frame with readings begins (FORMAT.md).
+const DATA_FRAME: &[u8] = b"VG\x01\x03";
 
 /// The roles of a site, without anyone who would start them again. Ended when the test ends.
 struct Roles<'a> {
@@ -131,4 +132,66 @@ fn what_was_lost_with_two_memories_is_told_and_what_comes_after_is_stored() {
     roles.start_again("store");
     let (code, _) = ledger(&site, "the books balance", |ledger| ledger["verdict"] == "balanced");
     assert_eq!(code, 0);
+}
+
+#[test]
+fn a_bit_in_what_is_not_stored_yet_costs_the_frame_it_is_in() {
+    let site = TestSite::new();
+    site.vigia(&["sensor", "add", "1"]).succeeded();
+    let mut roles = Roles::start(&site);
+    roles.kill("verify");
+    measure(&site, "spool", "300");
+    roles.kill("broker");
+    let journal = site.path("data/broker/journal.redb");
+    let mut bytes = fs::read(&journal).unwrap();
+    // In the box of each copy of the frame that begins with reading 1: redb writes beside what it replaces.
+    let first_frame: Vec<usize> = bytes
+        .windows(24)
+        .enumerate()
+        .filter(|(_, head)| head.starts_with(DATA_FRAME) && head[16..] == 1_u64.to_le_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!first_frame.is_empty());
+    for at in first_frame {
+        bytes[at + 80] ^= 1;
+    }
+    fs::write(&journal, &bytes).unwrap();
+    for role in ["broker", "verify"] {
+        roles.start_again(role);
+    }
+    let (code, sheet) = ledger(&site, "the books balance", |ledger| {
+        ledger["verdict"] == "balanced" && ledger["readings"]["accepted"] == 300
+    });
+    assert_eq!(code, 1, "what is in quarantine is missing to its sensor's readers");
+    let quarantined = sheet["readings"]["quarantined"].as_u64().unwrap();
+    assert!((1..=64).contains(&quarantined), "{sheet}");
+    assert_eq!(stored(&sheet) + quarantined, 300, "{sheet}");
+    measure(&site, "spool", "200");
+    ledger(&site, "and what comes after is stored", |ledger| {
+        ledger["verdict"] == "balanced" && stored(ledger) + quarantined == 500
+    });
+}
+
+#[test]
+fn a_store_that_is_put_back_to_an_older_state_is_filled_again() {
+    let site = TestSite::new();
+    site.vigia(&["sensor", "add", "1"]).succeeded();
+    let mut roles = Roles::start(&site);
+    let (store, snapshot) = (site.path("data/store/store.redb"), site.path("snapshot"));
+    let all_stored = |count: u64| {
+        let what = format!("{count} are stored");
+        ledger(&site, &what, |ledger| ledger["verdict"] == "balanced" && stored(ledger) == count)
+    };
+    measure(&site, "spool", "500");
+    all_stored(500);
+    roles.kill("store");
+    fs::copy(&store, &snapshot).unwrap();
+    roles.start_again("store");
+    measure(&site, "spool", "300");
+    all_stored(800);
+    roles.kill("store");
+    fs::copy(&snapshot, &store).unwrap();
+    roles.start_again("store");
+    let (code, sheet) = all_stored(800);
+    assert_eq!((code, &sheet["readings"]["duplicate"]), (0, &0.into()), "{sheet}");
 }

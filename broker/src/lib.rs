@@ -89,7 +89,7 @@ pub async fn run(site: Site, shutdown: Shutdown) -> anyhow::Result<()> {
         login: login.clone(),
         node: node.clone(),
         journal: journal.clone(),
-        disk,
+        rows: journal::Rows::new(disk, secrets.arrow(Arrow::Raw).clone(), Arrow::Raw.topic(&node)),
         raw: secrets.arrow(Arrow::Raw).clone(),
         stored: secrets.arrow(Arrow::Stored).clone(),
         reports: secrets.arrow(Arrow::Journal).clone(),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use vigia_disk::Disk;
 use vigia_kit::bus::{BusError, BusLogin, Consumer, Producer};
 use vigia_kit::clock;
 use vigia_kit::limits::RECONNECT_PAUSE;
@@ -22,7 +21,7 @@ use vigia_protocol::time::Micros;
 use vigia_protocol::topic::{Arrow, NodeName};
 
 use crate::ingress::Online;
-use crate::journal::{HeldLog, Journal, News, Request, read_row};
+use crate::journal::{HeldLog, Journal, News, Request, Rows};
 use crate::metrics::Drain;
 
 /// What the publisher needs.
@@ -34,7 +33,7 @@ pub struct Surroundings {
     /// The journal's writer.
     pub journal: Journal,
     /// The journal's rows.
-    pub disk: Arc<Disk>,
+    pub rows: Rows,
     /// Seals markers.
     pub raw: StageKey,
     /// Opens the store's reports.
@@ -93,7 +92,7 @@ enum Ending {
 struct Shell {
     around: Surroundings,
     publisher: Publisher,
-    /// Order of each log, the first part of its rows' keys.
+    /// Where each log's rows are.
     logs: HashMap<LogId, HeldLog>,
     news: watch::Receiver<News>,
     /// Round trip of the last echoed marker, and when the echo came.
@@ -129,9 +128,10 @@ impl Shell {
                 delivery = consumer.receive() => {
                     let delivery = delivery?;
                     if let Some(report) = self.open(delivery.topic(), delivery.payload()) {
-                        self.publisher.reported(&report, clock::steady());
+                        let is_newest = self.publisher.reported(&report, clock::steady());
                         self.note_echo(&report);
-                        let told = self.around.journal.requests.send(Request::Report(report)).await;
+                        let request = Request::Report(report, is_newest);
+                        let told = self.around.journal.requests.send(request).await;
                         told.map_err(|_| Ending::JournalGone)?;
                     }
                     consumer.acknowledge(&delivery).await?;
@@ -183,10 +183,10 @@ impl Shell {
                     producer.publish(&topic, payload).await?;
                 }
                 Next::Row(log, n) => {
-                    let order = self.logs.get(&log).map_or(0, |log| log.order);
-                    let row = read_row(&self.around.disk, order, n)
-                        .map_err(|error| Ending::Unreadable(error.to_string()))?;
-                    let Some((payload, _)) = row else {
+                    let held = &self.logs[&log];
+                    let row = self.around.rows.read(held, n);
+                    let row = row.map_err(|error| Ending::Unreadable(error.to_string()))?;
+                    let Some(payload) = row else {
                         // Let go meanwhile, which the writer does only with what is stored.
                         self.publisher.trimmed(log, n + 1);
                         continue;

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 
-use vigia_broker::journal::{Bounds, CannotUse, NewRow, Opened, SensorRecord, read_row};
+use vigia_broker::journal::{Bounds, CannotUse, NewRow, Opened, Rows, SensorRecord, read_row};
 use vigia_broker::limits::OVER_LOGS;
 use vigia_disk::Disk;
 use vigia_disk::power_cut::{Drive, Fate};
-use vigia_protocol::batch::{BatchHead, Count, Message, RawFrame, encode};
+use vigia_protocol::batch::{
+    BatchHead, Count, Message, RawFrame, RawFrames, decode_borrowed, encode,
+};
 use vigia_protocol::header::{Place, SensorId};
 use vigia_protocol::ingress::Grant;
+use vigia_protocol::keys::Secret;
 use vigia_protocol::position::Position;
 use vigia_protocol::ranges::RangeSet;
 use vigia_protocol::report::{StoreReport, StoredLog, Totals, Unsettled};
+use vigia_protocol::stage::{SEAL_BYTES, StageKey};
 use vigia_protocol::time::Micros;
 
 const CACHE: usize = 1 << 20;
@@ -214,6 +218,96 @@ fn a_store_that_takes_the_known_ones_place_takes_its_watermark_back() {
     commit_one(&mut opened, SensorId(1), 9, Micros(HOUR * 30)).unwrap();
     assert_eq!(opened.held()[0].oldest, 2);
     assert_eq!(opened.store(), Some(2));
+}
+
+#[test]
+fn a_store_that_was_put_back_to_an_older_state_is_given_what_it_lacks() {
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, Bounds { bytes: 1 << 30, keep_hours: 2 }).unwrap();
+    for seq in 1..=6 {
+        commit_one(&mut opened, SensorId(1), seq, Micros(0)).unwrap();
+    }
+    opened.reported(&report(&opened, 1, &[(0, 5)])).unwrap();
+    for not_less in [&[(0, 5)][..], &[(0, 6)]] {
+        opened.notice_older_store(&report(&opened, 1, not_less)).unwrap();
+        assert_eq!(opened.current().watermark, 5);
+    }
+    let mut cut = report(&opened, 1, &[(0, 2)]);
+    cut.logs[0].totals = None;
+    for nothing_new in [report(&opened, 2, &[(0, 2)]), cut] {
+        opened.notice_older_store(&nothing_new).unwrap();
+        assert_eq!(opened.current().watermark, 5);
+    }
+    let older = report(&opened, 1, &[(0, 2)]);
+    opened.notice_older_store(&older).unwrap();
+    opened.reported(&older).unwrap();
+    assert_eq!(opened.current().watermark, 2);
+    assert!(opened.stored(SensorId(1)) <= first(3), "no sensor is told that the rest is stored");
+    // Hours later what it lacks is still there, and below that it is not asked again.
+    for (seq, hour) in [(7, 13), (8, 13)] {
+        commit_one(&mut opened, SensorId(1), seq, Micros(HOUR * hour)).unwrap();
+    }
+    assert_eq!(opened.current().oldest, 2);
+    opened.notice_older_store(&report(&opened, 1, &[(2, 4)])).unwrap();
+    assert_eq!(opened.current().watermark, 2, "what is gone here need not be there");
+}
+
+/// Each of these, done to a row, damages it.
+fn damages() -> Vec<(&'static str, fn(&mut Vec<u8>))> {
+    vec![
+        ("a frame", |row| {
+            let at = row.len() - SEAL_BYTES - 3;
+            row[at] ^= 4;
+        }),
+        ("the seal", |row| *row.last_mut().unwrap() ^= 1),
+        ("the version", |row| row[0] ^= 0x40),
+        ("the head", |row| row[12] ^= 0x10),
+        ("a frame's length", |row| {
+            let at = row.len() - SEAL_BYTES - 17;
+            row[at] ^= 0x20;
+        }),
+        ("everything", |row| row.fill(0xee)),
+        ("its end", |row| row.truncate(20)),
+    ]
+}
+
+#[test]
+fn a_row_that_the_disk_has_changed_goes_out_with_the_head_it_had() {
+    const TOPIC: &str = "vigia/v1/raw/node1";
+    let key = StageKey::new(Secret::new([9; 32]));
+    for (what, damage) in damages() {
+        for damaged in 0..5 {
+            let drive = Drive::default();
+            let mut opened = open(&drive, 0, Bounds { bytes: 1 << 30, keep_hours: 0 }).unwrap();
+            let mut heads = Vec::new();
+            let mut as_written = Vec::new();
+            for seq in 1..=5 {
+                let (mut row, record) = row(&opened, SensorId(1), first(seq));
+                row.payload = key.seal(TOPIC, row.payload);
+                heads.push(row.head);
+                as_written.push(row.payload.clone());
+                if seq == damaged + 1 {
+                    damage(&mut row.payload);
+                }
+                opened.commit(vec![row], &HashMap::from([record]), Micros(0)).unwrap();
+            }
+            let log = opened.held()[0];
+            let rows = Rows::new(opened.disk(), key.clone(), TOPIC.to_owned());
+            for n in 0..5 {
+                let sealed = rows.read(&log, n).unwrap().unwrap();
+                if n != damaged {
+                    assert_eq!(sealed, as_written[n as usize], "row {n} is whole");
+                    continue;
+                }
+                let opened = key.open(TOPIC, &sealed).unwrap();
+                let message = decode_borrowed::<Message<RawFrames<'_>>>(opened).unwrap();
+                let Message::Batch(head, frames) = message else { panic!("{what}: {message:?}") };
+                assert_eq!(head, heads[n as usize], "{what} of row {n}");
+                assert_eq!(frames.len(), 1, "{what} of row {n}");
+            }
+            assert_eq!(rows.read(&log, 5).unwrap(), None);
+        }
+    }
 }
 
 #[test]

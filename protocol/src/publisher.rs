@@ -13,7 +13,7 @@ use crate::limits::{
 };
 use crate::position::LogId;
 use crate::ranges::RangeSet;
-use crate::report::StoreReport;
+use crate::report::{StoreReport, StoredLog};
 use crate::time::Micros;
 
 /// Where a batch stands, sortable: the number of its log in order of opening, then n.
@@ -169,9 +169,16 @@ impl Publisher {
         self.flowing = false;
     }
 
-    /// The store has spoken.
-    pub fn reported(&mut self, report: &StoreReport, now: Micros) {
-        if self.instance.replace(report.instance).is_some_and(|old| old != report.instance) {
+    /// The store has spoken. Gives whether it said that after all that was heard of it before: a report may come
+    /// twice, the echo of a marker counts once.
+    pub fn reported(&mut self, report: &StoreReport, now: Micros) -> bool {
+        let echoed = report.marker.filter(|(session, number)| {
+            *session == self.session && (self.echoed + 1..=self.marker).contains(number)
+        });
+        let is_newest = echoed.is_some();
+        let is_another =
+            self.instance.replace(report.instance).is_some_and(|old| old != report.instance);
+        if is_another || (is_newest && report.logs.iter().any(|log| self.has_less(log))) {
             self.start_over();
         }
         for stored in &report.logs {
@@ -192,15 +199,20 @@ impl Publisher {
             }
             self.again.retain(|(at, n)| *at != rank || !stored.accounted.contains(*n));
         }
-        if let Some((session, number)) = report.marker
-            && session == self.session
-            && (self.echoed + 1..=self.marker).contains(&number)
-        {
+        if let Some((_, number)) = echoed {
             self.echo(number, report, now);
         }
+        is_newest
     }
 
-    /// Another store, or one that was restored: what the last one had is no longer known to be there.
+    /// Whether the store lacks what it had.
+    fn has_less(&self, stored: &StoredLog) -> bool {
+        let Some(&rank) = self.by_id.get(&stored.log) else { return false };
+        let had = self.logs[rank].accounted.ranges();
+        stored.totals.is_some() && had.iter().any(|had| !stored.accounted.has_all(had.0, had.1))
+    }
+
+    /// Another store, or one that was put back to an older state: what was there is no longer known to be.
     fn start_over(&mut self) {
         self.on_their_way.clear();
         self.again.clear();

@@ -111,6 +111,11 @@ impl RangeSet {
         missing
     }
 
+    /// Whether all of `[start, end)` is in the set.
+    pub fn has_all(&self, start: u64, end: u64) -> bool {
+        self.contiguous_from(start) >= end
+    }
+
     /// How many numbers the set has.
     pub fn len(&self) -> u64 {
         self.0.iter().map(|(start, end)| end - start).sum()

@@ -570,6 +570,34 @@ fn a_report_between_the_choice_of_a_row_and_its_sending_changes_nothing() {
 }
 
 #[test]
+fn a_store_that_was_put_back_to_an_older_state_is_filled_again() {
+    let mut world = flowing(6, 1024);
+    world.settle();
+    let log = world.logs[0].id;
+    let sent = world.sent_rows;
+    world.store.accounted.get_mut(&log).unwrap().remove_range(2, 6);
+    world.settle();
+    assert!(world.store.accounted[&log].has_all(0, 6));
+    assert_eq!(world.sent_rows - sent, 4, "what it lacks, and no more");
+}
+
+#[test]
+fn an_old_report_that_comes_again_is_no_older_store() {
+    let mut world = flowing(6, 1024);
+    let (log, session) = (world.logs[0].id, world.session);
+    world.settle();
+    let sent = world.sent_rows;
+    let totals = Some(Totals::default());
+    for marker in [None, Some((session, 1)), Some((session + 1, 1_000_000))] {
+        let logs = vec![StoredLog { log, accounted: RangeSet::default(), totals }];
+        let report = StoreReport { instance: 0, replaces: vec![], marker, logs };
+        assert!(!world.publisher.reported(&report, world.now));
+    }
+    world.settle();
+    assert_eq!(world.sent_rows, sent);
+}
+
+#[test]
 fn an_echo_of_what_was_never_sent_says_nothing() {
     let mut world = flowing(0, 0);
     for number in [u64::MAX, 1000] {

@@ -14,9 +14,11 @@
 //! Format version 1. A journal of a newer version is refused by name.
 
 mod record;
+mod rows;
 mod state;
 mod writer;
 
 pub use record::{LogRecord, SensorRecord};
+pub use rows::Rows;
 pub use state::{Bounds, CannotUse, HeldLog, NewRow, Opened, read_row};
 pub use writer::{FromSensor, Journal, News, Request, Terms, Verdict, VerdictSender, spawn};

@@ -12,7 +12,9 @@ use vigia_protocol::ingress::Grant;
 use vigia_protocol::limits::MAX_REPORTED_UNSETTLED;
 use vigia_protocol::position::{LogId, Position};
 use vigia_protocol::ranges::RangeSet;
-use vigia_protocol::report::{Checked, JournalLog, JournalReport, StoreReport, Totals, Unsettled};
+use vigia_protocol::report::{
+    Checked, JournalLog, JournalReport, StoreReport, StoredLog, Totals, Unsettled,
+};
 use vigia_protocol::time::Micros;
 
 use super::record::{LogRecord, SENSOR_RECORD_BYTES, SensorRecord};
@@ -75,6 +77,10 @@ pub struct HeldLog {
     pub oldest: u64,
     /// One past the newest.
     pub end: u64,
+    /// What was accepted below `oldest`.
+    pub before_oldest: Count,
+    /// What was accepted below `end`.
+    pub accepted: Count,
 }
 
 /// A sensor, and how far its readings are stored.
@@ -254,6 +260,8 @@ impl Opened {
                 id: log.id,
                 oldest: log.oldest,
                 end: log.end,
+                before_oldest: log.before_oldest,
+                accepted: log.accepted,
             })
             .collect()
     }
@@ -369,6 +377,27 @@ impl Opened {
         Ok(())
     }
 
+    /// Notices that the store was put back to an older state of itself: in a report newer than all before it, it lacks
+    /// what it had. What is still held is given to it again.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn notice_older_store(&mut self, report: &StoreReport) -> Result<(), Failed> {
+        let lacks = |stored: &StoredLog| {
+            let log = self.order_of(stored.log).map(|order| &self.logs[&order]);
+            stored.totals.is_some()
+                && log.is_some_and(|log| !stored.accounted.has_all(log.oldest, log.watermark))
+        };
+        if self.store != Some(report.instance) || !report.logs.iter().any(lacks) {
+            return Ok(());
+        }
+        tracing::warn!(
+            store = %LogId(report.instance),
+            "the store lacks what it had: it was put back to an older state. It is filled again"
+        );
+        self.adopt(report.instance)
+    }
+
     /// Takes the store's report. The next commit writes down what it changed.
     ///
     /// A store that is not the one known frees nothing, unless it says that it takes that one's place.
@@ -422,7 +451,7 @@ impl Opened {
             }
             Ok(())
         })?;
-        if let Some(old) = self.store.replace(store) {
+        if let Some(old) = self.store.replace(store).filter(|old| *old != store) {
             tracing::warn!(
                 store = %LogId(store),
                 instead_of = %LogId(old),

@@ -73,8 +73,8 @@ pub enum Request {
     },
     /// Frames to be journaled.
     Frames(FromSensor),
-    /// The store has spoken.
-    Report(StoreReport),
+    /// The store has spoken; and whether after all that was heard of it before.
+    Report(StoreReport, bool),
     /// The broker has acknowledged a publish: only a deliberate defect believes it.
     #[cfg(feature = "sabotage")]
     Published(LogId, u64),
@@ -253,7 +253,10 @@ impl Writer {
                 round.greetings.push((sensor, reply));
             }
             Request::Frames(from) => self.take(from, round),
-            Request::Report(report) => {
+            Request::Report(report, is_newest) => {
+                if is_newest {
+                    self.opened.notice_older_store(&report)?;
+                }
                 for sensor in self.opened.reported(&report)? {
                     self.tell_stored(sensor);
                 }
