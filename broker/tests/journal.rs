@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use vigia_broker::journal::{Bounds, CannotUse, NewRow, Opened, Rows, SensorRecord, read_row};
-use vigia_broker::limits::OVER_LOGS;
+use vigia_broker::limits::{OVER_LOGS, TRIM_ROWS};
 use vigia_disk::Disk;
 use vigia_disk::power_cut::{Drive, Fate};
 use vigia_protocol::batch::{
@@ -171,6 +171,29 @@ fn without_room_stored_rows_leave_early_and_unstored_ones_never() {
     assert!(opened.has_room(), "two rows can go");
     commit_one(&mut opened, SensorId(1), seq + 1, Micros(0)).unwrap();
     assert_eq!(opened.current().oldest, 2);
+}
+
+#[test]
+fn small_rows_make_room_for_large_ones() {
+    const BOUND: u64 = 20_000;
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, Bounds { bytes: BOUND, keep_hours: 24 }).unwrap();
+    let mut seq = 0;
+    let held = |opened: &Opened| opened.report(Micros(0)).bytes.0;
+    while held(&opened) <= BOUND {
+        seq += 1;
+        commit_one(&mut opened, SensorId(1), seq, Micros(0)).unwrap();
+    }
+    opened.reported(&report(&opened, 1, &[(0, seq)])).unwrap();
+    let small = held(&opened) / seq;
+    for _ in 0..4 {
+        seq += 1;
+        let (mut row, record) = row(&opened, SensorId(1), first(seq));
+        // As much as no commit lets go by number alone.
+        row.payload.resize(small as usize * (TRIM_ROWS + 10), 0);
+        opened.commit(vec![row], &HashMap::from([record]), Micros(0)).unwrap();
+        assert!(held(&opened) <= BOUND + small, "{} bytes, bound {BOUND}", held(&opened));
+    }
 }
 
 #[test]

@@ -112,6 +112,8 @@ pub struct Opened {
     sensors: HashMap<SensorId, Known>,
     hours: BTreeMap<u64, (u64, u64)>,
     checked: HashMap<LogId, Checked>,
+    /// Whether a watermark has moved that is not written down.
+    has_moved: bool,
     /// Sensors of which something is not stored.
     unsettled: BTreeSet<SensorId>,
 }
@@ -210,6 +212,7 @@ impl Opened {
             current: 0,
             hours,
             checked: HashMap::new(),
+            has_moved: false,
             unsettled: sensors.keys().copied().collect(),
             sensors,
         })
@@ -293,6 +296,11 @@ impl Opened {
         self.bytes() < self.bounds.bytes || self.oldest_stored().is_some()
     }
 
+    /// Whether the next commit has something to write down although there are no rows for it.
+    pub fn has_moved(&self) -> bool {
+        self.has_moved
+    }
+
     fn bytes(&self) -> u64 {
         self.logs.values().map(|log| log.bytes).sum()
     }
@@ -343,7 +351,8 @@ impl Opened {
                 hours_table.insert(hour, place)?;
             }
             let keep_from = hour.saturating_sub(u64::from(bounds.keep_hours));
-            trim(&mut table, &mut logs, old_end(&hours, keep_from), bounds.bytes)?;
+            let came = rows.iter().map(|row| row.payload.len() as u64).sum();
+            trim(&mut table, &mut logs, old_end(&hours, keep_from), bounds.bytes, came)?;
             for old in hours.range(..keep_from).map(|(old, _)| *old).collect::<Vec<_>>() {
                 // The mark before the boundary still says where it is.
                 if hours.range(old + 1..=keep_from).next().is_some() {
@@ -360,6 +369,7 @@ impl Opened {
             Ok(())
         })?;
         self.logs = logs;
+        self.has_moved = false;
         self.hours = hours;
         for (id, record) in sensors {
             self.sensors.entry(*id).or_default().record = *record;
@@ -427,7 +437,9 @@ impl Opened {
             if self.store == Some(report.instance)
                 && let Some(log) = self.logs.get_mut(&order)
             {
-                log.watermark = stored.accounted.contiguous_from(log.watermark).min(log.end);
+                let watermark = stored.accounted.contiguous_from(log.watermark).min(log.end);
+                self.has_moved |= watermark != log.watermark;
+                log.watermark = watermark;
             }
         }
         Ok(self.settle())
@@ -485,6 +497,7 @@ impl Opened {
         let order = self.order_of(id);
         if let Some(log) = order.and_then(|order| self.logs.get_mut(&order)) {
             log.watermark = log.watermark.max(n + 1);
+            self.has_moved = true;
         }
         self.bounds.keep_hours = 0;
         self.bounds.bytes = 0;
@@ -603,17 +616,20 @@ fn old_end(hours: &BTreeMap<u64, (u64, u64)>, keep_from: u64) -> (u64, u64) {
     hours.range(keep_from..).next().map_or((u64::MAX, u64::MAX), |(_, place)| *place)
 }
 
-/// Lets stored rows go, oldest first: those that are old, and those the bound has no room for.
+/// Lets stored rows go, oldest first: those that are old, and those the bound has no room for; so many at once, and as
+/// many bytes as came, so that the bound holds.
 fn trim(
     rows: &mut redb::Table<'_, (u64, u64), &[u8]>,
     logs: &mut BTreeMap<u64, LogRecord>,
     old_end: (u64, u64),
     bound: u64,
+    came: u64,
 ) -> Result<(), redb::Error> {
     let mut bytes: u64 = logs.values().map(|log| log.bytes).sum();
+    let before_this = bytes.saturating_sub(came);
     let mut left = TRIM_ROWS;
     for (order, log) in logs.iter_mut() {
-        while left > 0
+        while (left > 0 || bytes > before_this)
             && log.oldest < log.watermark
             && ((*order, log.oldest) < old_end || bytes > bound)
         {
@@ -630,7 +646,7 @@ fn trim(
             };
             log.bytes -= length;
             bytes -= length;
-            left -= 1;
+            left = left.saturating_sub(1);
         }
     }
     Ok(())

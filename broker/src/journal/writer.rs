@@ -124,7 +124,7 @@ pub fn spawn(
     let (requests, queue) = mpsc::channel(JOURNAL_REQUESTS);
     let writer = Writer {
         busy: false,
-        dirty: false,
+        unreported: true,
         sessions: HashMap::new(),
         disk_checked: None,
         #[cfg(feature = "sabotage")]
@@ -149,8 +149,8 @@ struct Writer {
     opened: Opened,
     terms: Terms,
     busy: bool,
-    /// Whether a report changed what is not written yet.
-    dirty: bool,
+    /// Whether something happened since the last report that the store should hear soon.
+    unreported: bool,
     /// The session of each sensor that is to hear what is stored.
     sessions: HashMap<SensorId, VerdictSender>,
     disk_checked: Option<Instant>,
@@ -192,11 +192,10 @@ impl Writer {
     ) -> Result<(), Failed> {
         let mut last_commit = Instant::now() - COMMIT_SPACING;
         let mut last_report = Instant::now();
-        let mut unreported = true;
         loop {
             let mut round = Round::default();
             let idle_until =
-                last_report + if unreported { REPORT_SPACING.0 } else { REPORT_SPACING.1 };
+                last_report + if self.unreported { REPORT_SPACING.0 } else { REPORT_SPACING.1 };
             match timeout_at(idle_until, queue.recv()).await {
                 Ok(Some(request)) => self.consider(request, &mut round)?,
                 Ok(None) => return Ok(()),
@@ -204,19 +203,19 @@ impl Writer {
             }
             self.fill(&mut round, &mut queue, last_commit + COMMIT_SPACING).await?;
             // What a report changed is written with the next frames, or when it has waited long.
-            let overdue = self.dirty && last_commit.elapsed() >= REPORT_SPACING.1;
+            let overdue = self.opened.has_moved() && last_commit.elapsed() >= REPORT_SPACING.1;
             if !round.batches.is_empty() || overdue {
                 last_commit = Instant::now();
                 self.commit(&mut round)?;
                 news.send_modify(|news| news.logs = Arc::new(self.opened.held()));
             }
-            unreported |= self.dirty || !round.heard.is_empty();
+            self.unreported |= !round.heard.is_empty();
             self.answer(round);
             let since = last_report.elapsed();
-            if (unreported && since >= REPORT_SPACING.0) || since >= REPORT_SPACING.1 {
+            if (self.unreported && since >= REPORT_SPACING.0) || since >= REPORT_SPACING.1 {
                 news.send_replace(self.news());
                 last_report = Instant::now();
-                unreported = false;
+                self.unreported = false;
             }
         }
     }
@@ -260,12 +259,12 @@ impl Writer {
                 for sensor in self.opened.reported(&report)? {
                     self.tell_stored(sensor);
                 }
-                self.dirty = true;
+                self.unreported = true;
             }
             #[cfg(feature = "sabotage")]
             Request::Published(log, n) => {
                 self.opened.believe_published(log, n);
-                self.dirty = true;
+                self.unreported = true;
             }
         }
         Ok(())
@@ -348,7 +347,6 @@ impl Writer {
             position.n += 1;
             before = before.plus(has);
         }
-        self.dirty = false;
         self.opened.commit(rows, &round.sensors, clock::now())
     }
 
