@@ -64,7 +64,7 @@ pub struct Shared {
     present: Arc<Present>,
     names: Arc<Names>,
     shutdown: Shutdown,
-    queries: Semaphore,
+    queries: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
 }
 
@@ -77,7 +77,8 @@ impl Shared {
         names: Arc<Names>,
         shutdown: Shutdown,
     ) -> Arc<Self> {
-        let (queries, listeners) = (Semaphore::new(QUERIES), Arc::new(Semaphore::new(LISTENERS)));
+        let (queries, listeners) = (Semaphore::new(QUERIES), Semaphore::new(LISTENERS));
+        let (queries, listeners) = (Arc::new(queries), Arc::new(listeners));
         Arc::new(Self { store, health, present, names, shutdown, queries, listeners })
     }
 
@@ -87,9 +88,14 @@ impl Shared {
         sensor: Option<SensorId>,
         query: impl FnOnce(&Snapshot) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, Problem> {
-        let _permit = self.queries.acquire().await.map_err(|_| Problem::internal())?;
+        let place = Arc::clone(&self.queries).acquire_owned();
+        let place = place.await.map_err(|_| Problem::internal())?;
         let store = self.store.clone();
-        let task = tokio::task::spawn_blocking(move || query(&store.snapshot(sensor)?));
+        let task = tokio::task::spawn_blocking(move || {
+            // Given back when the query ends, also if nobody waits for it any more.
+            let _place = place;
+            query(&store.snapshot(sensor)?)
+        });
         let result = task.await.map_err(|_| Problem::internal())?;
         result.map_err(|error| {
             tracing::error!(%error, "a query failed");
