@@ -58,8 +58,11 @@ impl Strace {
         let mut strace = Self { child, log, messages };
         let what = || format!("strace has attached to {number}");
         wait::until(ATTACHED_WITHIN, what, async || {
-            anyhow::ensure!(strace.child.try_wait()?.is_none(), "strace ended: {}", strace.words());
-            Ok(strace.words().contains("attached").then_some(()))
+            let ended = strace.child.try_wait()?;
+            // It also ends with what it was attached to, which may be as soon as it injects.
+            let attached = strace.words().contains("attached");
+            anyhow::ensure!(attached || ended.is_none(), "strace ended: {}", strace.words());
+            Ok(attached.then_some(()))
         })
         .await?;
         Ok(strace)
