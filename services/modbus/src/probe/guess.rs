@@ -94,12 +94,14 @@ fn weigh(
     weight += of_change(what, number(value), number(then), &mut hints);
     let last = address + (what.count() - 1);
     if !(asked.contains(&address) && asked.contains(&last)) {
-        weight -= 4;
-        hints.push(match address {
-            address if address < *asked.start() => "begins one address before",
-            address if address > *asked.end() => "begins one address behind",
-            _ => "ends behind what was asked for",
-        });
+        // Where a value begins is better known than how long it is.
+        let (doubt, hint) = match address {
+            address if address < *asked.start() => (6, "begins one address before"),
+            address if address > *asked.end() => (6, "begins one address behind"),
+            _ => (4, "ends behind what was asked for"),
+        };
+        weight -= doubt;
+        hints.push(hint);
     } else if (address - asked.start()).is_multiple_of(what.count()) {
         // Values mostly follow each other without gaps.
         weight += 1;
