@@ -63,6 +63,8 @@ pub const MAX_REPORTED_RANGES: usize = 64;
 pub const MAX_REPORTED_UNSETTLED: usize = 4096;
 /// Logs one marker may ask about.
 pub const MAX_LOGS_PER_MARKER: usize = 64;
+/// Of them, those of which nothing is known to be missing: asked about in turn.
+pub const LOGS_IN_TURN: usize = 4;
 /// Markers without an echo whose time of sending is remembered.
 pub const MAX_UNECHOED_MARKERS: usize = 64;
 

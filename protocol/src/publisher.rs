@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::batch::Marker;
 use crate::limits::{
-    CREDIT_TEXT_BYTES, MARKER_IDLE_MICROS, MARKER_RETRY_MAX_MICROS, MARKER_RETRY_MICROS,
-    MARKER_SPACING_MICROS, MAX_LOGS_PER_MARKER, MAX_UNECHOED_MARKERS,
+    CREDIT_TEXT_BYTES, LOGS_IN_TURN, MARKER_IDLE_MICROS, MARKER_RETRY_MAX_MICROS,
+    MARKER_RETRY_MICROS, MARKER_SPACING_MICROS, MAX_LOGS_PER_MARKER, MAX_UNECHOED_MARKERS,
 };
 use crate::position::LogId;
 use crate::ranges::RangeSet;
@@ -83,6 +83,8 @@ pub struct Publisher {
     unmarked: bool,
     /// The store that spoke last.
     instance: Option<u64>,
+    /// The older log that was asked about last, of those about which nothing else is to be known.
+    turn: usize,
     sent_at: BTreeMap<u64, Micros>,
     last_marker: Micros,
     retry: i64,
@@ -108,6 +110,7 @@ impl Publisher {
             before_connection: 0,
             unmarked: false,
             instance: None,
+            turn: 0,
             sent_at: BTreeMap::new(),
             last_marker: Micros(i64::MIN),
             retry: MARKER_RETRY_MICROS,
@@ -288,8 +291,18 @@ impl Publisher {
         // The newest is always among them: it makes the echo of an idle pipeline say something.
         let asked = |log: &&Log| !log.is_done() || !log.heard;
         let (newest, older) = self.logs.split_last().map_or((None, &[][..]), |(n, o)| (Some(n), o));
-        let older = older.iter().filter(asked).take(MAX_LOGS_PER_MARKER - 1);
-        let logs = older.chain(newest).map(|log| log.id).collect();
+        let mut chosen: Vec<&Log> =
+            older.iter().filter(asked).take(MAX_LOGS_PER_MARKER - 1).collect();
+        // The others in turn: a store that is put back to an older state may lack anything it had.
+        let room = MAX_LOGS_PER_MARKER - 1 - chosen.len();
+        for _ in 0..room.min(LOGS_IN_TURN).min(older.len()) {
+            self.turn = (self.turn + 1) % older.len();
+            let log = &older[self.turn];
+            if !asked(&log) {
+                chosen.push(log);
+            }
+        }
+        let logs = chosen.into_iter().chain(newest).map(|log| log.id).collect();
         Next::Marker(Marker { session: self.session, number: self.marker, logs })
     }
 

@@ -582,6 +582,27 @@ fn a_store_that_was_put_back_to_an_older_state_is_filled_again() {
 }
 
 #[test]
+fn what_an_older_store_lacks_of_older_logs_is_noticed_though_nothing_new_comes() {
+    let mut world = World::new(true);
+    for _ in 0..2 * MAX_LOGS_PER_MARKER {
+        world.journal(3, 1024);
+        world.restart_journal();
+    }
+    world.connect();
+    world.settle();
+    for at in [0, MAX_LOGS_PER_MARKER] {
+        let log = world.logs[at].id;
+        world.store.accounted.get_mut(&log).unwrap().remove_range(1, 3);
+        let put_back = world.now;
+        while !world.store.accounted[&log].has_all(0, 3) {
+            world.round();
+            assert!(world.now.0 - put_back.0 < 60_000_000, "nobody asks");
+        }
+        world.settle();
+    }
+}
+
+#[test]
 fn an_old_report_that_comes_again_is_no_older_store() {
     let mut world = flowing(6, 1024);
     let (log, session) = (world.logs[0].id, world.session);

@@ -350,6 +350,13 @@ impl Sheet<'_> {
             Some(checked) => (checked.by_store, checked.by_journal),
             None => (own, own.accounted()),
         };
+        if own.accounted().minus(totals.accounted()).is_none() {
+            let reason = format!(
+                "the log {}: this store has less than the journal compared with; it was put back to an older state",
+                log.log
+            );
+            self.against(Verdict::Unknown, reason);
+        }
         let balanced = log.checked.map(|checked| checked.by_journal == totals.accounted());
         if balanced == Some(false) {
             let (store, journal) = (totals.accounted(), by_journal);

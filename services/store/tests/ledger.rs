@@ -6,6 +6,7 @@ mod common;
 use common::{Frame, count, head, ingest, marker, report, text};
 use vigia_disk::Disk;
 use vigia_disk::power_cut::Drive;
+use vigia_disk::redb::{ReadableTable, TableDefinition};
 use vigia_protocol::batch::Count;
 use vigia_protocol::header::SensorId;
 use vigia_protocol::position::LogId;
@@ -258,6 +259,46 @@ fn a_hole_that_is_filled_between_the_reports_is_not_lost() {
     ingest(&store, &[&batch(1, 0), &says_so, &marker(1, &[]), &marker(2, &[])], NOW);
     ingest(&store, &[&batch(1, 1), &says_so], NOW);
     assert_eq!(store.read().logs[&LogId(1)].totals, stored(times(BATCH, 2)));
+}
+
+#[test]
+fn a_comparison_with_more_than_the_store_has_is_not_believed() {
+    let (_, store) = store();
+    ingest(&store, &[&batch(1, 0)], NOW);
+    let both = times(BATCH, 2);
+    ingest(&store, &[&journal(9, 1, vec![log(1, 2, Some((both, stored(both))))])], NOW);
+    let sheet = ledger(&store.read(), store.instance(), NOW);
+    assert_eq!(sheet.verdict, Verdict::Unknown);
+    assert!(sheet.reasons[0].contains("put back to an older state"), "{:?}", sheet.reasons);
+}
+
+#[test]
+fn a_journal_that_was_gone_before_an_update_is_no_trouble_after_it() {
+    const JOURNALS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journals");
+    let (drive, store) = store();
+    ingest(&store, &[&batch(1, 0)], NOW);
+    ingest(&store, &[&journal(9, 1, vec![log(1, 1, Some((BATCH, stored(BATCH))))])], NOW);
+    let younger = journal(10, NOW.0 + 1, vec![]);
+    ingest(&store, &[&younger], LATER);
+    assert_eq!(read(&store, LATER).verdict, Verdict::Balanced);
+    drop(store);
+    let drive = drive.survivor();
+    let disk = Disk::with_backend(drive.clone(), 1 << 20).unwrap();
+    // As the program before wrote it down: without who is unsettled, and whether it is written off.
+    let shortened = disk.write(|transaction| {
+        let mut table = transaction.open_table(JOURNALS)?;
+        let mut row = table.get(9)?.expect("a row").value().to_vec();
+        let cut = row.split_off(row.len() - 2);
+        table.insert(9, row.as_slice())?;
+        Ok(cut)
+    });
+    assert_eq!(shortened.unwrap(), [0, 0]);
+    drop(disk);
+    let store = open(&drive.survivor());
+    ingest(&store, &[&younger], LATER);
+    let sheet = read(&store, LATER);
+    assert_eq!(sheet.verdict, Verdict::Balanced, "{:?}", sheet.reasons);
+    assert_eq!(sheet.readings.accepted, BATCH.readings);
 }
 
 #[test]
