@@ -35,6 +35,8 @@ pub const OVER_LOGS: usize = 64;
 pub const JOURNAL_CACHE_BYTES: usize = 4 << 20;
 /// Ends of batches remembered per sensor, to tell it what is stored. Beyond, they are told less finely.
 pub const PENDING_ENDS: usize = 64;
+/// Streams that sensors have left with something in them that is not stored: so many are remembered by name.
+pub const LEFT_STREAMS: usize = 16 * 1024;
 /// Least and most time between two journal reports to the store.
 pub const REPORT_SPACING: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(1));

@@ -403,6 +403,65 @@ fn what_is_stored_of_one_stream_says_nothing_of_the_next() {
 }
 
 #[test]
+fn what_is_not_stored_of_a_stream_that_was_left_is_still_named() {
+    let sensor = SensorId(1);
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, ROOMY).unwrap();
+    for seq in 1..=10 {
+        commit_one(&mut opened, sensor, seq, Micros(0)).unwrap();
+    }
+    opened.reported(&report(&opened, 1, &[(0, 4)])).unwrap();
+    commit_at(&mut opened, sensor, Place { stream: 9, seq: 1 }, Micros(0)).unwrap();
+    let old = |from| Unsettled { sensor, stream: 1, from, to: 11 };
+    let new = Unsettled { sensor, stream: 9, from: 1, to: 2 };
+    assert_eq!(opened.report(Micros(0)).unsettled, [old(5), new]);
+
+    // Also after a restart, until it is stored.
+    drop(opened);
+    let mut opened = open(&drive, 1, ROOMY).unwrap();
+    assert_eq!(opened.report(Micros(0)).unsettled, [old(1), new]);
+    let mut done = report(&opened, 1, &[(0, 11)]);
+    done.logs[0].log = opened.held()[0].id;
+    opened.reported(&done).unwrap();
+    assert_eq!(opened.report(Micros(0)).unsettled, []);
+    opened.commit(Vec::new(), &HashMap::new(), Micros(0)).unwrap();
+    drop(opened);
+    let opened = open(&drive, 2, ROOMY).unwrap();
+    assert_eq!(
+        opened.report(Micros(0)).unsettled,
+        [new],
+        "the next report of the store settles it"
+    );
+}
+
+#[test]
+fn a_row_whose_count_was_damaged_counts_nothing() {
+    let drive = Drive::default();
+    let mut opened = open(&drive, 0, Bounds { bytes: 1 << 30, keep_hours: 0 }).unwrap();
+    for seq in 1..=4 {
+        let (mut row, record) = row(&opened, SensorId(1), first(seq));
+        if seq == 2 {
+            let mut head = row.head;
+            head.before.readings ^= 64;
+            row.payload = encode(&Message::Batch(head, Vec::<RawFrame<'_>>::new()));
+        }
+        opened.commit(vec![row], &HashMap::from([record]), Micros(0)).unwrap();
+    }
+    let checked = |opened: &Opened| opened.report(Micros(0)).logs[0].checked;
+    let counted = |n| Some(Count { readings: n, frames: n });
+    for (end, expected) in [(1, None), (2, None), (3, counted(3)), (4, counted(4))] {
+        opened.reported(&report(&opened, 1, &[(0, end)])).unwrap();
+        assert_eq!(checked(&opened).map(|checked| checked.by_journal), expected, "{end}");
+    }
+    // And it leaves no wrong count behind.
+    for _ in 0..2 {
+        opened.commit(Vec::new(), &HashMap::new(), Micros(HOUR * 3)).unwrap();
+    }
+    let log = opened.report(Micros(0)).logs[0].clone();
+    assert_eq!((log.oldest, Some(log.before_oldest)), (4, counted(4)));
+}
+
+#[test]
 fn a_sensor_hears_what_is_stored_only_in_order() {
     let drive = Drive::default();
     let mut opened = open(&drive, 0, ROOMY).unwrap();

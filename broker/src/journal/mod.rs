@@ -6,6 +6,7 @@
 //! | `logs` | order of opening | [`LogRecord`], postcard |
 //! | `rows` | (order, n) | a sealed raw batch: the MQTT payload as it is |
 //! | `sensors` | sensor | stream u32 · next seq u64 · nonce of the last accepted frame 24, little-endian |
+//! | `left` | (sensor, stream) | u64: end of a stream that the sensor has left before everything of it was stored |
 //! | `hours` | hours since the epoch | (order, n) of the first row of that hour, to know what is old |
 //!
 //! A log begins at every opening, so that no position ever repeats. The rows are the only copy of an

@@ -18,12 +18,13 @@ use vigia_protocol::report::{
 use vigia_protocol::time::Micros;
 
 use super::record::{LogRecord, SENSOR_RECORD_BYTES, SensorRecord};
-use crate::limits::{OVER_LOGS, PENDING_ENDS, TRIM_ROWS};
+use crate::limits::{LEFT_STREAMS, OVER_LOGS, PENDING_ENDS, TRIM_ROWS};
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const LOGS: TableDefinition<u64, &[u8]> = TableDefinition::new("logs");
 const ROWS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("rows");
 const SENSORS: TableDefinition<i16, [u8; SENSOR_RECORD_BYTES]> = TableDefinition::new("sensors");
+const LEFT: TableDefinition<(i16, u32), u64> = TableDefinition::new("left");
 const HOURS: TableDefinition<u64, (u64, u64)> = TableDefinition::new("hours");
 
 const VERSION: u64 = 1;
@@ -116,6 +117,10 @@ pub struct Opened {
     has_moved: bool,
     /// Sensors of which something is not stored.
     unsettled: BTreeSet<SensorId>,
+    /// Ends of streams that a sensor has left, and of which something is not stored.
+    left: BTreeMap<(SensorId, u32), u64>,
+    /// Those of which everything is stored by now, still written down.
+    caught_up: Vec<(SensorId, u32)>,
 }
 
 impl Opened {
@@ -147,6 +152,7 @@ impl Opened {
             transaction.open_table(ROWS)?;
             transaction.open_table(SENSORS)?;
             transaction.open_table(HOURS)?;
+            transaction.open_table(LEFT)?;
             transaction.open_table(LOGS)?;
             let mut meta = transaction.open_table(META)?;
             if meta.get("version")?.is_none() {
@@ -179,6 +185,7 @@ impl Opened {
         let mut logs = BTreeMap::new();
         let mut sensors = HashMap::new();
         let mut hours = BTreeMap::new();
+        let mut left = BTreeMap::new();
         let mut read_all = || -> Result<(), redb::Error> {
             for entry in transaction.open_table(LOGS)?.iter()? {
                 let (order, bytes) = entry?;
@@ -195,6 +202,11 @@ impl Opened {
             for entry in transaction.open_table(HOURS)?.iter()? {
                 let (hour, place) = entry?;
                 hours.insert(hour.value(), place.value());
+            }
+            for entry in transaction.open_table(LEFT)?.iter()? {
+                let (stream, end) = entry?;
+                let (sensor, stream) = stream.value();
+                left.insert((SensorId(sensor), stream), end.value());
             }
             Ok(())
         };
@@ -214,6 +226,8 @@ impl Opened {
             checked: HashMap::new(),
             has_moved: false,
             unsettled: sensors.keys().copied().collect(),
+            left,
+            caught_up: Vec::new(),
             sensors,
         })
     }
@@ -337,7 +351,15 @@ impl Opened {
         let mut hours = self.hours.clone();
         hours.extend(first_of_hour.map(|place| (hour, place)));
         let bounds = self.bounds;
+        let left = self.leaving(sensors);
         self.disk.write(|transaction| {
+            let mut left_table = transaction.open_table(LEFT)?;
+            for (id, stream) in &self.caught_up {
+                left_table.remove((id.0, *stream))?;
+            }
+            for ((id, stream), end) in &left {
+                left_table.insert((id.0, *stream), end)?;
+            }
             let mut table = transaction.open_table(ROWS)?;
             for row in &rows {
                 table.insert((self.current, row.head.position.n), row.payload.as_slice())?;
@@ -371,6 +393,8 @@ impl Opened {
         self.logs = logs;
         self.has_moved = false;
         self.hours = hours;
+        self.caught_up.clear();
+        self.left.extend(left);
         for (id, record) in sensors {
             self.sensors.entry(*id).or_default().record = *record;
             self.unsettled.insert(*id);
@@ -406,6 +430,17 @@ impl Opened {
             "the store lacks what it had: it was put back to an older state. It is filled again"
         );
         self.adopt(report.instance)
+    }
+
+    /// The streams that sensors leave with these records, of which something is not stored.
+    fn leaving(&self, sensors: &HashMap<SensorId, SensorRecord>) -> BTreeMap<(SensorId, u32), u64> {
+        let room = LEFT_STREAMS.saturating_sub(self.left.len());
+        let leaves = |(id, record): (&SensorId, &SensorRecord)| {
+            let Place { stream, seq } = self.record(*id).next;
+            let is_open = seq > 1 && self.stored(*id) < Place { stream, seq };
+            (record.next.stream != stream && is_open).then_some(((*id, stream), seq))
+        };
+        sensors.iter().filter_map(leaves).take(room).collect()
     }
 
     /// Takes the store's report. The next commit writes down what it changed.
@@ -523,6 +558,11 @@ impl Opened {
             }
             if known.stored != before {
                 moved.push(*id);
+                let streams = (*id, 0)..=(*id, known.stored.stream);
+                let done = self.left.extract_if(streams, |(_, stream), end| {
+                    known.stored >= Place { stream: *stream, seq: *end }
+                });
+                self.caught_up.extend(done.map(|(stream, _)| stream));
             }
             if known.stored >= known.record.next {
                 self.unsettled.remove(id);
@@ -548,17 +588,25 @@ impl Opened {
             0 => Some(Count::default()),
             n if n == log.end => Some(log.accepted),
             n if n == log.oldest => Some(log.before_oldest),
-            n => read_row(&self.disk, order, n).ok()??.1.map(|head| head.before),
+            n => {
+                let head = |n| read_row(&self.disk, order, n).ok()??.1;
+                let (left, right) = (head(n - 1)?, head(n)?);
+                // Of two that disagree, the disk has changed one.
+                (left.before.plus(left.has) == right.before).then_some(right.before)
+            }
         }
     }
 
-    fn unsettled(&self, sensor: SensorId) -> Unsettled {
-        let Place { stream, seq: to } = self.record(sensor).next;
+    /// Of a stream that ends there, or has so far.
+    fn unsettled(&self, sensor: SensorId, end: Place) -> Unsettled {
+        let Place { stream, seq: to } = end;
         Unsettled { sensor, stream, from: self.stored(sensor).within(stream).max(1), to }
     }
 
     /// What the store is told, so that anyone can check both sides.
     pub fn report(&self, now: Micros) -> JournalReport {
+        let left = self.left.iter().map(|(&(id, stream), &seq)| (id, Place { stream, seq }));
+        let open = self.unsettled.iter().map(|id| (*id, self.record(*id).next));
         let logs = self
             .logs
             .values()
@@ -585,11 +633,10 @@ impl Opened {
             online: Vec::new(),
             store: self.store,
             echo: None,
-            unsettled: self
-                .unsettled
-                .iter()
+            unsettled: left
+                .chain(open)
                 .take(MAX_REPORTED_UNSETTLED)
-                .map(|id| self.unsettled(*id))
+                .map(|(id, end)| self.unsettled(id, end))
                 .collect(),
         }
     }
@@ -640,7 +687,7 @@ fn trim(
             drop(row);
             log.oldest += 1;
             log.before_oldest = match head {
-                Ok(Some(head)) => head.before.plus(head.has),
+                Ok(Some(head)) if head.before == log.before_oldest => head.before.plus(head.has),
                 // The disk has changed it since it was stored.
                 _ => before(rows, *order, log)?,
             };
