@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use vigia_kit::config::ConfigError;
 use vigia_kit::profiles::declared;
@@ -10,11 +11,14 @@ use vigia_kit::site::Site;
 use vigia_protocol::header::SensorId;
 use vigia_protocol::profile::{Profile, Profiles};
 
+/// How long a profile that was not there is not looked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The profiles known so far; there are at most 65,536 sensors.
 pub struct SensorProfiles {
     site: Site,
     profiles: Profiles,
-    known: HashMap<SensorId, Arc<Profile>>,
+    known: HashMap<SensorId, Result<Arc<Profile>, Instant>>,
 }
 
 impl SensorProfiles {
@@ -44,17 +48,17 @@ impl SensorProfiles {
     }
 
     fn get(&mut self, sensor: SensorId) -> Option<Arc<Profile>> {
-        if let Some(profile) = self.known.get(&sensor) {
-            return Some(Arc::clone(profile));
+        match self.known.get(&sensor) {
+            Some(Ok(profile)) => return Some(Arc::clone(profile)),
+            Some(Err(looked)) if looked.elapsed() < LOOK_AGAIN => return None,
+            _ => {}
         }
-        let found = self.find(sensor);
-        let profile = found
-            .inspect_err(
-                |error| tracing::error!(%sensor, %error, "the sensor's profile is unknown"),
-            )
-            .ok()??;
-        self.known.insert(sensor, Arc::clone(&profile));
-        Some(profile)
+        let found = self.find(sensor).unwrap_or_else(|error| {
+            tracing::error!(%sensor, %error, "the sensor's profile is unknown");
+            None
+        });
+        self.known.insert(sensor, found.clone().ok_or_else(Instant::now));
+        found
     }
 
     fn find(&mut self, sensor: SensorId) -> Result<Option<Arc<Profile>>, ConfigError> {

@@ -83,7 +83,9 @@ impl Verify {
         let out: Message<VerifiedFrames<'_>> = match message {
             Message::Marker(marker) => Message::Marker(marker),
             Message::Batch(head, frames) => {
-                Message::Batch(head, frames.iter().map(|frame| each(self, frame)).collect())
+                let mut frames = frames.iter().map(|frame| each(self, frame)).collect();
+                count_as_accepted(&mut frames, head.has.readings);
+                Message::Batch(head, frames)
             }
         };
         Some(self.verified.seal(&Arrow::Verified.topic(node), encode(&out)))
@@ -125,6 +127,25 @@ fn verified<'a>(raw: &RawFrame<'a>, header: &Header, content: Content<'a>) -> Ve
     let is_refused_gap = kind == FrameType::Gap && matches!(content, Content::Refused(..));
     let count = if is_refused_gap { 0 } else { count };
     VerifiedFrame { sensor, place, count, received: raw.received, content }
+}
+
+/// What a damaged frame says of its count may be wrong; what the journal counted is not. The refused ones take the
+/// difference, so that it does not cost the others.
+fn count_as_accepted(frames: &mut VerifiedFrames<'_>, accepted: u64) {
+    let is_refused = |frame: &VerifiedFrame<'_>| matches!(frame.content, Content::Refused(..));
+    let readings = |frame: &VerifiedFrame<'_>| match frame.content {
+        Content::Gap(_) => 0,
+        _ => u64::from(frame.count),
+    };
+    if frames.iter().map(readings).sum::<u64>() == accepted {
+        return;
+    }
+    let sound = frames.iter().filter(|frame| !is_refused(frame)).map(readings).sum();
+    let mut left = accepted.saturating_sub(sound);
+    for frame in frames.iter_mut().filter(|frame| is_refused(frame)) {
+        frame.count = u16::try_from(left).unwrap_or(u16::MAX);
+        left -= u64::from(frame.count);
+    }
 }
 
 /// The journal took it as a frame; so it was damaged since.
