@@ -82,13 +82,13 @@ impl Journals {
             && self.heard.values().any(|new| new.row.node == old.row.node && new.is_fresh(now))
     }
 
-    /// How long nobody knows what the journal acknowledged, in µs: from what was heard of it last to the beginning of
-    /// the next under its name.
+    /// How long nobody knows what the journal acknowledged, in µs: from what it said last to the beginning of the next
+    /// under its name, both by their node's clock.
     pub fn unheard(&self, gone: &Heard) -> i64 {
+        let said = gone.row.report.time.0;
         let of_node = self.heard.values().filter(|other| other.row.node == gone.row.node);
-        let begun = of_node.map(|other| other.row.report.created.0);
-        let next = begun.filter(|begun| *begun > gone.row.heard.0).min();
-        next.map_or(0, |begun| begun - gone.row.heard.0)
+        let begun = of_node.map(|other| other.row.report.created.0.saturating_sub(said));
+        begun.filter(|since| *since > 0).min().unwrap_or_default()
     }
 
     /// Asks no more for what the journal had when it was last heard of. Whether there is such a journal.

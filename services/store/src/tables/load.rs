@@ -17,6 +17,10 @@ use crate::account::LogAccount;
 use crate::run::Run;
 use crate::stream::{OpenRun, Stream, StreamId};
 
+/// What reports do not end with that an older program has written down: which sensors are unsettled, none, and that
+/// nothing more is expected of the journal. One that is there says it anew within a second.
+const OF_OLDER_REPORTS: [u8; 2] = [0, 1];
+
 /// See the module.
 #[derive(Debug)]
 pub struct Loaded {
@@ -126,11 +130,10 @@ fn read(disk: &Disk) -> Result<Loaded, redb::Error> {
     }
     let mut journals = Vec::new();
     for entry in transaction.open_table(JOURNALS)?.iter()? {
-        match decode::<JournalRow>(entry?.1.value(), "a journal's report") {
-            Ok(row) => journals.push(row),
-            // Of an older program. A journal that is there says it again within a second.
-            Err(error) => tracing::warn!(%error, "left out"),
-        }
+        let row = entry?.1;
+        let what = "a journal's report";
+        let older = |_| decode(&[row.value(), &OF_OLDER_REPORTS].concat(), what);
+        journals.push(decode(row.value(), what).or_else(older)?);
     }
     let mut origins = BTreeMap::new();
     for entry in transaction.open_table(ORIGINS)?.iter()? {
