@@ -133,6 +133,9 @@ impl Journals {
         }
         let passed = self.markers.get(node).map_or(0, |seen| seen.count);
         let before = self.heard.remove(&report.journal);
+        if let Some(before) = before.as_ref().filter(|old| is_put_back(&old.row.report, &report)) {
+            self.keep(before);
+        }
         let (changed, old) = before.map_or((true, BTreeMap::new()), |old| {
             let said = &old.row.report;
             let is_news = said.logs != report.logs || said.unsettled != report.unsettled;
@@ -160,6 +163,20 @@ impl Journals {
         lost
     }
 
+    /// What a journal said before it was put back to an older state is as the last word of one that is gone: under the
+    /// name of its newest log, as its own is still in use.
+    fn keep(&mut self, before: &Heard) {
+        let Some(newest) = before.row.report.logs.last() else { return };
+        tracing::error!(
+            journal = %LogId(before.row.report.journal),
+            node = before.row.node,
+            "the journal was put back to an older state"
+        );
+        let mut row = before.row.clone();
+        row.report.journal = newest.log.0;
+        self.heard.insert(newest.log.0, Heard { row, changed: true, suspects: BTreeMap::new() });
+    }
+
     /// Adds what is not written down yet, at most once in a while.
     pub fn collect(&mut self, now: Micros, writes: &mut Writes) {
         if now.0.saturating_sub(self.written.0).saturating_abs() < JOURNALS_SPACING_MICROS {
@@ -176,6 +193,17 @@ impl Journals {
             }
         }
     }
+}
+
+/// Whether the journal has begun anew since, from a file in which something is missing that it had. A report that merely
+/// comes again tells of no new log.
+fn is_put_back(before: &JournalReport, now: &JournalReport) -> bool {
+    let has = |newest: &JournalLog| before.logs.iter().any(|log| log.log == newest.log);
+    now.logs.last().is_some_and(|newest| !has(newest))
+        && before.logs.iter().any(|old| match now.logs.iter().find(|log| log.log == old.log) {
+            Some(log) => log.batches < old.batches,
+            None => old.oldest < old.batches,
+        })
 }
 
 /// The holes of a log that its journal cannot fill.

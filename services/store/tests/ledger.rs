@@ -198,6 +198,39 @@ fn what_a_lost_journal_had_acknowledged_is_asked_for_until_it_is_stored_or_writt
 }
 
 #[test]
+fn what_a_journal_had_before_it_was_put_back_is_asked_for() {
+    let said = |logs, unsettled: &[(u64, u64)]| {
+        let one = |&(from, to)| Unsettled { sensor: SensorId(1), stream: 1, from, to };
+        let unsettled = unsettled.iter().map(one).collect();
+        JournalReport { unsettled, ..journal_report(9, 1, logs) }
+    };
+    let whole = || Some((BATCH, stored(BATCH)));
+    let first = report(&said(vec![log(1, 2, whole())], &[(11, 21)]));
+    let begun_anew = report(&said(vec![log(1, 2, whole()), log(2, 0, None)], &[(11, 21)]));
+    let put_back = |id| report(&said(vec![log(1, 1, whole()), log(id, 0, None)], &[]));
+
+    // A restart, and reports that come again, are nothing.
+    let (_, store) = store();
+    ingest(&store, &[&batch(1, 0), &first, &begun_anew, &first, &begun_anew], NOW);
+    assert_eq!(read(&store, LATER).verdict, Verdict::Unknown, "silent");
+    ingest(&store, &[&begun_anew], LATER);
+    assert_eq!(read(&store, LATER).reasons, [""; 0]);
+
+    // Then the file is one of before the second batch, which nobody has.
+    let much_later = Micros(LATER.0 + 6_000_000);
+    for id in [3, 4] {
+        ingest(&store, &[&put_back(id), &put_back(id)], much_later);
+    }
+    let sheet = read(&store, much_later);
+    assert_eq!(sheet.verdict, Verdict::Unknown);
+    let reason = "the journal 0000000000000002 of node-1 is gone, and 10 readings that it acknowledged are not stored";
+    assert!(sheet.reasons[0].starts_with(reason), "{:?}", sheet.reasons);
+    assert_eq!(sheet.reasons.len(), 1);
+    assert!(store.write_off(2, much_later).unwrap());
+    assert_eq!(read(&store, much_later).verdict, Verdict::Balanced);
+}
+
+#[test]
 fn what_a_lost_journal_acknowledged_unheard_is_known_to_nobody() {
     let (_, store) = store();
     ingest(&store, &[&journal(9, 1, vec![])], NOW);
