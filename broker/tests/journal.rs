@@ -275,8 +275,10 @@ fn a_store_that_was_put_back_to_an_older_state_is_given_what_it_lacks() {
     assert_eq!(opened.current().watermark, 2, "what is gone here need not be there");
 }
 
+type Damage = fn(&mut Vec<u8>);
+
 /// Each of these, done to a row, damages it.
-fn damages() -> Vec<(&'static str, fn(&mut Vec<u8>))> {
+fn damages() -> Vec<(&'static str, Damage)> {
     vec![
         ("a frame", |row| {
             let at = row.len() - SEAL_BYTES - 3;
