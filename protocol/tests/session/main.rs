@@ -162,3 +162,21 @@ fn what_an_old_connection_sent_opens_nothing_anew() {
         assert!(ended || bytes.len() == 58, "a replay goes on");
     }
 }
+
+/// A spool is full, its oldest reading is declared dropped, and a copy from before brings it: the journal knows the
+/// frames behind it, which are the same.
+#[test]
+fn what_an_older_copy_of_a_memory_holds_may_have_been_declared_dropped() {
+    let mut world = World::new(6);
+    let sent = [Op::Rotate(0), Op::Take(0), Op::Busy(true), Op::Take(0), Op::Round(0), Op::Take(0)];
+    let kept = [Op::CrashDevice(0, true), Op::KeepMemory(0), Op::Round(0), Op::Round(0)];
+    let evicted = [Op::Take(0), Op::Take(0), Op::Clone(0), Op::Busy(false), Op::RollBack(1)];
+    let taken =
+        [Op::Connect(1), Op::Pass(500), Op::Up(0, 271), Op::Up(1, 58), Op::Up(2, 139), Op::Sync];
+    for op in sent.iter().chain(&kept).chain(&evicted).chain(&taken) {
+        world.run(op);
+    }
+    world.settle();
+    assert!(world.store.values().any(|content| *content == Content::Gap), "nothing was declared");
+    assert!(world.conflicts.is_empty());
+}

@@ -384,14 +384,21 @@ impl World {
     fn note_custody(&mut self, sensor: usize) {
         let sensor = &mut self.sensors[sensor];
         let held = sensor.device.held();
-        if held.oldest().stream != sensor.stream {
+        let stream = held.oldest().stream;
+        if stream != sensor.stream {
             self.new_streams += 1;
-            sensor.stream = held.oldest().stream;
+            sensor.stream = stream;
             sensor.numbers = numbers(held);
             return;
         }
-        let safe = sensor.numbers.range(..held.custody()).map(|(_, id)| *id);
-        self.acknowledged.extend(safe);
+        // An older copy of its memory may hold what the sensor has declared dropped since. That is said of it.
+        let is_declared = |seq| {
+            let identity = Place { stream, seq };
+            let has = |contents: &BTreeMap<_, _>| contents.get(&identity) == Some(&Content::Gap);
+            has(&self.journal.contents) || has(&self.store)
+        };
+        let safe = sensor.numbers.range(..held.custody()).filter(|(seq, _)| !is_declared(**seq));
+        self.acknowledged.extend(safe.map(|(_, id)| *id));
     }
 
     fn cut(&mut self, which: usize) {
